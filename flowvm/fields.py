@@ -268,6 +268,7 @@ def _rows() -> Iterator[Field]:
         8,
         Bits(col.TUN_EXTRA, 8, 8),
         hexa,
+        aliases=("gtpu_flags",),  # as ovs-ofctl prints it
         oxm="NXOXM_ET_GTPU_FLAGS",
         writable=False,
     )
@@ -276,6 +277,7 @@ def _rows() -> Iterator[Field]:
         8,
         Bits(col.TUN_EXTRA, 0, 8),
         dec,
+        aliases=("gtpu_msgtype",),
         oxm="NXOXM_ET_GTPU_MSGTYPE",
         writable=False,
     )

@@ -8,7 +8,7 @@ with the operands as arrays gathered by rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Packets = NDArray[np.int64]
 """Indices of packets in the batch, ascending within one call of an operation."""
 
-Words = NDArray[np.uint64]
-"""One operand (or column) value for each of some packets."""
+Operands = NDArray[np.uint64]
+"""Operand values, shape (operands of the operation, packets)."""
 
 
 class Resolver(Protocol):
@@ -38,11 +38,45 @@ class Resolver(Protocol):
     def ports(self) -> Mapping[str, int]: ...
 
 
-class Operation(Protocol):
-    """A lowered action. Implementations are frozen dataclasses: equal ones share a shape."""
+Kept = NDArray[np.bool_] | None
+"""Which packets go on with the next action of the list; ``None`` for all of them."""
 
-    def execute(self, run: Run, packets: Packets, operands: tuple[Words, ...]) -> Packets:
-        """Do it to ``packets``; returns those that go on with the next action of the list."""
+
+@dataclass(frozen=True)
+class Operation:
+    """A lowered action. Equal operations make equal shapes."""
+
+    @property
+    def writes(self) -> frozenset[int]:
+        """The columns it may change in a packet."""
+        return frozenset()
+
+    @property
+    def inner(self) -> tuple[Operation, ...]:
+        """The operations that it may cause to be executed."""
+        return ()
+
+    @property
+    def owns(self) -> tuple[int, int] | None:
+        """(table, cookie) of flows that must go with the last rule that has this operation."""
+        return None
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        """Do it to ``packets``; ``operands`` has shape (operands of the operation, packets)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TableCall(Operation):
+    """The operation of ``resubmit`` and ``goto_table``: look up again, come back, go on.
+
+    The engine itself executes it, since what comes last in an action list needs no coming back.
+    ``table`` is ``None`` for "the table that the rule is in". The operand is the port to look up
+    with, ``IN_PORT`` for the packet's own.
+    """
+
+    table: int | None
+    swap_conntrack: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +88,7 @@ class Lowered:
 
 
 @dataclass(frozen=True)
-class Unsupported:
+class Unsupported(Operation):
     """The operation of an action that is read and printed but not executed.
 
     It stops the packet with the verdict "unsupported": to go on without it would be to guess.
@@ -62,16 +96,16 @@ class Unsupported:
 
     what: str
 
-    def execute(self, run: Run, packets: Packets, operands: tuple[Words, ...]) -> Packets:
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.stop_unsupported(packets, self.what)
-        return packets[:0]
+        return None
 
 
 @dataclass(frozen=True)
 class Action:
     """The base of all actions; ``str()`` gives ovs-ofctl's text."""
 
-    def lower(self, resolver: Resolver) -> Lowered:
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
         """The operation that does this; by default one that says it is not supported."""
         return Lowered(Unsupported(str(self)))
 
@@ -98,3 +132,8 @@ class Subfield:
         if self.start == self.end:
             return f"{self.spelling}[{self.start}]"
         return f"{self.spelling}[{self.start}..{self.end}]"
+
+
+def format_actions(actions: Sequence[Action]) -> str:
+    """A list of actions as ovs-ofctl writes it: ``drop`` if there are none."""
+    return ",".join(map(str, actions)) or "drop"

@@ -1,0 +1,245 @@
+"""How ``learn`` is executed: reading what the packets hold into flows to be.
+
+Semantics: ovs-actions(7), "learn"; ``learn_execute`` in lib/learn.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.actions.base import Action, Kept, Operands, Operation, Packets, Subfield
+from flowvm.actions.output import Emit, Output
+from flowvm.actions.set_field import Load
+from flowvm.actions.timeout import CutTimeouts, FinTimeout
+from flowvm.actions.write import WriteBits, subfield_pieces, write_subfield
+from flowvm.flow import ReservedPort
+from flowvm.pipeline import bits
+from flowvm.pipeline.learning import LearnEvents, LearnTemplate, Target
+from flowvm.pipeline.subtable import Mask
+from flowvm.text.values import nxm_name
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
+
+_LEARNABLE_RESERVED = (
+    ReservedPort.IN_PORT,
+    ReservedPort.FLOOD,
+    ReservedPort.ALL,
+    ReservedPort.LOCAL,
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a learned value comes from: bits of the packet, or a constant."""
+
+    subfield: Subfield | None = None
+    value: int = 0
+
+    def read(self, run: Run, packets: Packets, width: int) -> Operands:
+        """The value for each packet: words (least significant first), packets."""
+        if self.subfield is not None:
+            return run.read(packets, self.subfield)
+        words = np.array(bits.split(self.value, width), np.uint64)
+        return np.repeat(words[:, None], len(packets), axis=1)
+
+
+@dataclass(frozen=True)
+class LearnFlow(Operation):
+    """Make a flow in ``table`` that matches and does what the packet at hand says.
+
+    ``matches`` pairs what the flow matches with where the value is from; ``actions`` what it loads
+    (``None``: a port to output to) likewise. Timeouts are seconds, 0 for none.
+    """
+
+    table: int
+    priority: int
+    cookie: int
+    idle_timeout: int
+    hard_timeout: int
+    fin_timeouts: tuple[int, int]
+    flags: tuple[str, ...]
+    delete_learned: bool
+    limit: int
+    result_dst: Subfield | None
+    matches: tuple[tuple[Subfield, Source], ...]
+    actions: tuple[tuple[Subfield | None, Source], ...]
+
+    @cached_property
+    def mask(self) -> Mask:
+        """What the learned flows match on."""
+        masks: dict[int, int] = {}
+        for destination, _ in self.matches:
+            for piece in self._match_pieces(destination):
+                room = bits.mask_of(piece.width) << piece.shift
+                masks[piece.column] = masks.get(piece.column, 0) | room
+        columns = tuple(sorted(masks))
+        return Mask(columns, tuple(masks[column] for column in columns))
+
+    @staticmethod
+    def _match_pieces(destination: Subfield) -> tuple[bits.Piece, ...]:
+        """Where the matched bits are; none if OVS in effect leaves such a match out.
+
+        A field that cannot be masked has to be written whole, and OVS counts in bytes there: a
+        match on ``OXM_OF_VLAN_PCP[]``, three bits of a byte, is lost (``mf_write_subfield``).
+        """
+        row = destination.field
+        whole = destination.width == row.width and row.width % 8 == 0
+        if not row.maskable and not whole:
+            return ()
+        width = destination.width
+        if whole and row.bits is not None:
+            width = max(width, row.bits.width)
+        return subfield_pieces(row, destination.start, width)
+
+    @property
+    def shortest_timeout(self) -> int | None:
+        """The least of its timeouts, in seconds; ``None`` if there is none."""
+        timeouts = (self.idle_timeout, self.hard_timeout, *self.fin_timeouts)
+        return min((seconds for seconds in timeouts if seconds), default=None)
+
+    @property
+    def owns(self) -> tuple[int, int] | None:
+        return (self.table, self.cookie) if self.delete_learned else None
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return write_subfield(self.result_dst).writes if self.result_dst else frozenset()
+
+    @cached_property
+    def inner(self) -> tuple[Operation, ...]:
+        return tuple(operation for operation, _ in self._learned_actions())
+
+    def _learned_actions(self) -> Iterator[tuple[Operation, Source | None]]:
+        if any(self.fin_timeouts):
+            yield CutTimeouts(*self.fin_timeouts), None
+        for destination, source in self.actions:
+            yield Emit() if destination is None else write_subfield(destination), source
+
+    def template(self, number: int) -> LearnTemplate:
+        """What all flows learned by this have in common."""
+        return LearnTemplate(
+            number,
+            Target(self.table, self.priority, self.mask),
+            self.cookie,
+            self.idle_timeout,
+            self.hard_timeout,
+            self.flags,
+            self.limit,
+            render_actions,
+        )
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        template = run.state.template(self)
+        keys = self._keys(run, packets)
+        learned = np.ones(len(packets), bool)
+        if self.limit:
+            run.await_state(packets)
+            learned = np.array([self._allowed(run, template, key) for key in keys.T])
+            if run.recorder and not learned[0]:
+                run.recorder.detail("Limit exceeded, learn failed")
+        for operations, widths, some, values in self._variants(run, packets):
+            chosen = some[learned[some]]
+            rows = values[:, learned[some]]
+            shape = run.state.shape_of(operations, widths)
+            run.learn(LearnEvents(template, shape, packets[chosen], keys[:, chosen], rows))
+        if self.result_dst is not None:
+            result = learned[None].astype(np.uint64)
+            write_subfield(self.result_dst).store(run, packets, result)
+            run.report_subfield(packets, self.result_dst)
+        return None
+
+    def _keys(self, run: Run, packets: Packets) -> NDArray[np.uint64]:
+        mask = self.mask
+        keys = np.zeros((len(mask.columns), len(packets)), np.uint64)
+        row_of = {column: row for row, column in enumerate(mask.columns)}
+        for destination, source in self.matches:
+            words = source.read(run, packets, destination.width)
+            for piece in self._match_pieces(destination):
+                room = bits.mask_of(piece.width) << piece.shift
+                value = (words[piece.word] >> np.uint64(piece.offset)) << np.uint64(piece.shift)
+                row = keys[row_of[piece.column]]
+                row &= np.uint64(~room & bits.ONES)
+                row |= value & np.uint64(room)
+        return keys
+
+    def _variants(
+        self, run: Run, packets: Packets
+    ) -> Iterator[tuple[tuple[Operation, ...], tuple[int, ...], NDArray[np.int64], Operands]]:
+        """The action lists that the flows come to have: which of ``packets``, and the operands.
+
+        They differ where a port to output to is none that a flow may be taught.
+        """
+        steps: list[tuple[Operation, Operands, NDArray[np.bool_]]] = []
+        always = np.ones(len(packets), bool)
+        for operation, source in self._learned_actions():
+            if source is None:
+                steps.append((operation, np.zeros((0, len(packets)), np.uint64), always))
+                continue
+            width = operation.width if isinstance(operation, WriteBits) else 16
+            words = source.read(run, packets, width)
+            there = always
+            if isinstance(operation, Emit):
+                there = _is_port(words)
+                words = words[:1]
+            steps.append((operation, words, there))
+        which = np.zeros(len(packets), np.int64)
+        for number, (_, _, there) in enumerate(steps):
+            which |= there.astype(np.int64) << number
+        for variant in np.unique(which).tolist():
+            some = np.flatnonzero(which == variant)
+            kept = [step for number, step in enumerate(steps) if variant >> number & 1]
+            rows = [words[:, some] for _, words, _ in kept]
+            yield (
+                tuple(operation for operation, _, _ in kept),
+                tuple(len(words) for words in rows),
+                some,
+                np.concatenate([np.zeros((0, len(some)), np.uint64), *rows]),
+            )
+
+    def _allowed(self, run: Run, template: LearnTemplate, key: NDArray[np.uint64]) -> bool:
+        """Whether ``limit`` allows this flow: a refresh is always allowed."""
+        if (run.state.find_exactly(template.target, key[:, None]) >= 0)[0]:
+            return True
+        pending = sum(
+            len(events.packets)
+            for events in run.learned
+            if (events.template.target.table, events.template.cookie) == (self.table, self.cookie)
+        )
+        return run.state.has_room(template, pending)
+
+
+def _is_port(words: Operands) -> NDArray[np.bool_]:
+    """Which values are ports that a learned flow may output to."""
+    ports = words[0]
+    fits = (ports <= ReservedPort.NONE) & ~words[1:].any(axis=0)
+    allowed = (ports < ReservedPort.MAX) | np.isin(ports, np.array(_LEARNABLE_RESERVED, np.uint64))
+    return fits & allowed
+
+
+def render_actions(
+    operations: tuple[Operation, ...], operands: Sequence[int]
+) -> tuple[Action, ...]:
+    """The actions of a learned flow: ``operands`` are those of all operations, in order."""
+    rest = list(operands)
+    actions: list[Action] = []
+    for operation in operations:
+        match operation:
+            case CutTimeouts(idle_timeout, hard_timeout):
+                actions.append(FinTimeout(idle_timeout, hard_timeout))
+            case Emit():
+                actions.append(Output(rest.pop(0)))
+            case WriteBits(row, start, width):
+                words = [rest.pop(0) for _ in range(bits.words_needed(width))]
+                value = sum(word << 64 * i for i, word in enumerate(words))
+                where = Subfield(row, start, start + width - 1, nxm_name(row))
+                actions.append(Load(value, where))
+            case _:
+                raise TypeError(f"a learned flow cannot do {operation}")
+    return tuple(actions)

@@ -1,0 +1,230 @@
+"""Actions that hold actions, and the action set.
+
+Semantics: ovs-actions(7), "clone"; "clear_actions" and "write_actions" under "Instructions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowvm.actions.base import (
+    Action,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+    Unsupported,
+    format_actions,
+)
+from flowvm.actions.ct import Ct, CtClear
+from flowvm.actions.encap import Decap, Encap
+from flowvm.actions.group import Group
+from flowvm.actions.mod import ModField
+from flowvm.actions.mpls import DecMplsTtl, PopMpls, PushMpls, SetMplsLabel, SetMplsTc, SetMplsTtl
+from flowvm.actions.output import Controller, Output
+from flowvm.actions.queue import SetQueue
+from flowvm.actions.resubmit import Resubmit
+from flowvm.actions.set_field import Load, Move, SetField, SetTunnel
+from flowvm.actions.ttl import DecNshTtl, DecTtl
+from flowvm.actions.vlan import ModVlanPcp, ModVlanVid, PushVlan, StripVlan
+from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.flow import ReservedPort
+from flowvm.pipeline.actionset import Slot, Written
+from flowvm.text.errors import WordError
+from flowvm.text.tree import Item, MakeActions
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
+
+
+@dataclass(frozen=True)
+class Clone(Action):
+    """``clone(ACTION,...)``."""
+
+    actions: tuple[Action, ...]
+
+    def __str__(self) -> str:
+        return f"clone({format_actions(self.actions)})"
+
+
+@dataclass(frozen=True)
+class WriteActions(Action):
+    """``write_actions(ACTION,...)``."""
+
+    actions: tuple[Action, ...]
+
+    def __str__(self) -> str:
+        return f"write_actions({format_actions(self.actions)})"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        lowered = [action.lower(resolver) for action in self.actions]
+        written = []
+        actset_output: int | None = None
+        for action, step in zip(self.actions, lowered, strict=True):
+            slot = slot_of(action)
+            if slot is None or isinstance(step.operation, Unsupported):
+                return Lowered(Unsupported(str(self)))
+            written.append(Written(slot, step.operation, len(step.operands)))
+            if slot is Slot.OUTPUT:
+                actset_output = _output_port(action, resolver)
+        operands = tuple(number for step in lowered for number in step.operands)
+        return Lowered(WriteToSet(tuple(written), actset_output), operands)
+
+
+@dataclass(frozen=True)
+class ApplyActions(Action):
+    """``apply_actions(ACTION,...)``: OpenFlow's name for what a list of actions is anyway.
+
+    ovs-ofctl never prints it and does not read it; other switches' dumps have it.
+    """
+
+    actions: tuple[Action, ...]
+
+    def __str__(self) -> str:
+        return f"apply_actions({format_actions(self.actions)})"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        lowered = [action.lower(resolver) for action in self.actions]
+        operands = tuple(number for step in lowered for number in step.operands)
+        widths = tuple(len(step.operands) for step in lowered)
+        return Lowered(ApplyList(tuple(step.operation for step in lowered), widths), operands)
+
+
+@dataclass(frozen=True)
+class ClearActions(Action):
+    """``clear_actions``."""
+
+    def __str__(self) -> str:
+        return "clear_actions"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(ClearSet())
+
+
+def _output_port(action: Action, resolver: Resolver) -> int:
+    """What ``actset_output`` holds for an output in the set: a port as OpenFlow 1.1+ counts."""
+    port = ReservedPort.CONTROLLER if not isinstance(action, Output) else resolver.port(action.port)
+    return port if port < ReservedPort.MAX else port | 0xFFFF0000
+
+
+def slot_of(action: Action) -> Slot | None:
+    """Where ``action`` stands in an action set; ``None`` if it cannot be in one."""
+    if isinstance(action, Controller):
+        return Slot.OUTPUT if str(action).startswith("CONTROLLER") else None
+    for kinds, slot in _SLOTS.items():
+        if isinstance(action, kinds):
+            return slot
+    return None
+
+
+_SLOTS: Mapping[tuple[type[Action], ...], Slot] = MappingProxyType(
+    {
+        (StripVlan,): Slot.STRIP_VLAN,
+        (PopMpls,): Slot.POP_MPLS,
+        (Decap,): Slot.DECAP,
+        (Encap,): Slot.ENCAP,
+        (PushMpls,): Slot.PUSH_MPLS,
+        (PushVlan,): Slot.PUSH_VLAN,
+        (DecTtl,): Slot.DEC_TTL,
+        (DecMplsTtl,): Slot.DEC_MPLS_TTL,
+        (DecNshTtl,): Slot.DEC_NSH_TTL,
+        (Load, SetField, Move, ModField, ModVlanVid, ModVlanPcp, SetTunnel): Slot.SET_OR_MOVE,
+        (SetMplsLabel, SetMplsTc, SetMplsTtl, SetQueue): Slot.SET_OR_MOVE,
+        (Ct,): Slot.CT,
+        (CtClear,): Slot.CT_CLEAR,
+        (Resubmit,): Slot.RESUBMIT,
+        (Output,): Slot.OUTPUT,
+        (Group,): Slot.GROUP,
+    }
+)
+
+
+@dataclass(frozen=True)
+class WriteToSet(Operation):
+    """Write actions into the action set; ``actset_output`` is what that makes of the field."""
+
+    actions: tuple[Written, ...]
+    actset_output: int | None
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset({Column.ACTSET_OUTPUT})
+
+    @property
+    def inner(self) -> tuple[Operation, ...]:
+        return tuple(action.operation for action in self.actions)
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        if self.actset_output is not None:
+            run.columns[Column.ACTSET_OUTPUT][packets] = self.actset_output
+        parts = split_operands(operands, [action.n_operands for action in self.actions])
+        run.action_sets.write(packets, self.actions, parts)
+        run.report_action_set(packets, "is")
+        return None
+
+
+@dataclass(frozen=True)
+class ClearSet(Operation):
+    """Empty the action set."""
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset({Column.ACTSET_OUTPUT})
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        run.report_action_set(packets, "was")
+        run.action_sets.clear(packets)
+        run.columns[Column.ACTSET_OUTPUT][packets] = ACTSET_OUTPUT_UNSET
+        return None
+
+
+@dataclass(frozen=True)
+class ApplyList(Operation):
+    """Execute a list of actions in its place; ``widths`` is how many operands each of them has."""
+
+    operations: tuple[Operation, ...]
+    widths: tuple[int, ...]
+
+    @property
+    def inner(self) -> tuple[Operation, ...]:
+        return self.operations
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        run.execute(self.operations, split_operands(operands, self.widths), packets)
+        return None
+
+
+def split_operands(operands: Operands, widths: Sequence[int]) -> tuple[Operands, ...]:
+    """The operands of a list of actions, one array an action."""
+    ends = np.cumsum(widths)
+    return tuple(operands[end - n : end] for end, n in zip(ends, widths, strict=True))
+
+
+def _nested(item: Item, make_actions: MakeActions) -> tuple[Action, ...]:
+    if item.items is None:
+        raise WordError(item.last, f"{item.key} needs actions", f"{item.key}(action,...)")
+    return make_actions(item.items)
+
+
+def make_clone(item: Item, make_actions: MakeActions) -> Clone:
+    return Clone(_nested(item, make_actions))
+
+
+def make_write_actions(item: Item, make_actions: MakeActions) -> WriteActions:
+    return WriteActions(_nested(item, make_actions))
+
+
+def make_apply_actions(item: Item, make_actions: MakeActions) -> ApplyActions:
+    return ApplyActions(_nested(item, make_actions))
+
+
+def make_clear_actions(item: Item) -> ClearActions:
+    item.no_argument()
+    return ClearActions()

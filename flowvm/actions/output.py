@@ -1,0 +1,364 @@
+"""Output to ports: ``output``, the reserved ports, ``controller``, ``enqueue``.
+
+Semantics: ovs-actions(7), "Output Actions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.actions.base import (
+    Action,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+    Subfield,
+    TableCall,
+)
+from flowvm.columns import Column
+from flowvm.flow import Port, ReservedPort
+from flowvm.pipeline.emission import Reason
+from flowvm.text.errors import WordError
+from flowvm.text.tree import Item
+from flowvm.text.values import format_port, parse_number, parse_port, parse_subfield
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
+
+MAX_LEN_ALL = 0xFFFF
+"""The ``max_len`` of a packet-in that says "the whole packet"."""
+
+MIN_TRUNCATED = 14
+"""The least ``max_len`` of ``output``: an Ethernet header."""
+
+PACKET_IN_REASONS = ("no_match", "action", "invalid_ttl", "action_set", "group", "packet_out")
+
+
+@dataclass(frozen=True)
+class Output(Action):
+    """``output:PORT``, or a reserved port by its name alone (``NORMAL``, ``IN_PORT``, ...).
+
+    To the controller it is :class:`Controller` instead.
+    """
+
+    port: Port
+
+    def __str__(self) -> str:
+        if isinstance(self.port, int) and self.port >= ReservedPort.MAX:
+            return format_port(self.port)
+        return f"output:{format_port(self.port)}"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        port = resolver.port(self.port)
+        if port == ReservedPort.TABLE:
+            return Lowered(TableCall(0), (ReservedPort.IN_PORT,))
+        if port == ReservedPort.NORMAL:
+            return super().lower(resolver)
+        return Lowered(Emit(), (port,))
+
+
+@dataclass(frozen=True)
+class OutputReg(Action):
+    """``output:SUBFIELD``: to the port whose number the subfield holds."""
+
+    source: Subfield
+
+    def __str__(self) -> str:
+        return f"output:{self.source}"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        if self.source.field.bits is None:
+            return super().lower(resolver)
+        return Lowered(EmitToField(self.source))
+
+
+@dataclass(frozen=True)
+class OutputTrunc(Action):
+    """``output(port=PORT,max_len=BYTES)``: only the first bytes of the packet."""
+
+    port: Port
+    max_len: int
+
+    def __str__(self) -> str:
+        return f"output(port={format_port(self.port)},max_len={self.max_len})"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        return Lowered(EmitCut(), (resolver.port(self.port), self.max_len))
+
+
+@dataclass(frozen=True)
+class Controller(Action):
+    """``CONTROLLER:BYTES`` or ``controller(KEY=VALUE,...)`` (ovs-actions(7), "controller")."""
+
+    max_len: int = MAX_LEN_ALL
+    reason: str = "action"
+    controller_id: int = 0
+    userdata: bytes = b""
+    pause: bool = False
+    meter_id: int | None = None
+
+    def __str__(self) -> str:
+        options = []
+        if self.reason != "action":
+            options.append(f"reason={self.reason}")
+        if self.max_len != MAX_LEN_ALL:
+            options.append(f"max_len={self.max_len}")
+        if self.controller_id:
+            options.append(f"id={self.controller_id}")
+        if self.userdata:
+            options.append(f"userdata={self.userdata.hex('.')}")
+        if self.pause:
+            options.append("pause")
+        if self.meter_id is not None:
+            options.append(f"meter_id={self.meter_id}")
+        if not options or options == [f"max_len={self.max_len}"]:
+            return f"CONTROLLER:{self.max_len}"
+        return f"controller({','.join(options)})"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        if self.pause or self.meter_id is not None:
+            return super().lower(resolver)
+        return Lowered(EmitToController(self.max_len, Reason[self.reason.upper()]))
+
+
+@dataclass(frozen=True)
+class Enqueue(Action):
+    """``enqueue:PORT:QUEUE``."""
+
+    port: Port
+    queue: int
+
+    def __str__(self) -> str:
+        return f"enqueue:{format_port(self.port)}:{self.queue}"
+
+
+@dataclass(frozen=True)
+class Emit(Operation):
+    """Output to the port in the operand."""
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        emit(run, packets, operands[0].astype(np.int64))
+        return None
+
+
+@dataclass(frozen=True)
+class EmitToField(Operation):
+    """Output to the port whose number some bits of a field hold."""
+
+    source: Subfield
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        words = run.read(packets, self.source)
+        in_range = (words[0] <= ReservedPort.NONE) & ~words[1:].any(axis=0)
+        ports = words[0].astype(np.int64)
+        if run.recorder:
+            if in_range[0]:
+                run.recorder.detail(f"output port is {ports[0]}")
+            else:
+                run.recorder.warning(f"output port {ports[0]} is out of range")
+        emit(run, packets[in_range], ports[in_range])
+        return None
+
+
+@dataclass(frozen=True)
+class EmitCut(Operation):
+    """Output to the port in the first operand at most as many bytes as the second says."""
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        ports = operands[0].astype(np.int64)
+        # A reserved port other than LOCAL is not a port of the bridge; not even IN_PORT.
+        real = (ports < ReservedPort.MAX) | (ports == ReservedPort.LOCAL)
+        if run.recorder and not real.all():
+            name = format_port(int(ports[0]))
+            run.recorder.error(f"output_trunc does not support patch port {name}")
+        for max_len in np.unique(operands[1][real]).tolist():
+            mine = real & (operands[1] == max_len)
+            emit(run, packets[mine], ports[mine], int(max_len))
+        return None
+
+
+@dataclass(frozen=True)
+class EmitToController(Operation):
+    """Send to the controller at most ``max_len`` bytes."""
+
+    max_len: int
+    reason: Reason
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        run.to_controller(packets, self.max_len, self.reason)
+        return None
+
+
+def emit(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int = MAX_LEN_ALL) -> None:
+    """Output each of ``packets`` to its port, whichever kind of port that is."""
+    special = ports >= ReservedPort.MAX
+    if special.any():
+        for port in np.unique(ports[special]).tolist():
+            _emit_specially(run, packets[ports == port], port, max_len)
+        packets, ports = packets[~special], ports[~special]
+    _emit_to_others(run, packets, ports, max_len)
+
+
+def _emit_specially(run: Run, packets: Packets, port: int, max_len: int) -> None:
+    in_ports = run.columns[Column.IN_PORT][packets].astype(np.int64)
+    match port:
+        case ReservedPort.IN_PORT:
+            _emit_to_existing(run, packets, in_ports, max_len)
+        case ReservedPort.LOCAL:
+            _emit_to_others(run, packets, np.full(len(packets), port), max_len)
+        case ReservedPort.ALL | ReservedPort.FLOOD:
+            _flood(run, packets, in_ports, with_no_flood=port == ReservedPort.ALL)
+        case ReservedPort.CONTROLLER:
+            run.to_controller(packets, max_len, Reason.ACTION)
+        case ReservedPort.TABLE:
+            run.call(0, packets, np.full(len(packets), ReservedPort.IN_PORT, np.uint64))
+        case ReservedPort.NORMAL:
+            run.stop_unsupported(packets, "NORMAL")
+        case ReservedPort.NONE:
+            pass
+        case _:
+            _emit_to_existing(run, packets, np.full(len(packets), port), max_len)
+
+
+def _emit_to_others(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int) -> None:
+    """Output, but not to where a packet came from."""
+    elsewhere = ports != run.columns[Column.IN_PORT][packets].astype(np.int64)
+    if run.recorder and not elsewhere.all():
+        run.recorder.warning("skipping output to input port")
+    _emit_to_existing(run, packets[elsewhere], ports[elsewhere], max_len)
+
+
+def _emit_to_existing(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int) -> None:
+    names = run.state.program.names
+    if names.known_ports:
+        exists = np.isin(ports, np.array([*names.ports.values(), ReservedPort.LOCAL]))
+        if run.recorder and not exists.all():
+            run.recorder.warning("Nonexistent output port")
+        packets, ports = packets[exists], ports[exists]
+    run.emissions.emit(packets, ports, max_len)
+
+
+def _flood(run: Run, packets: Packets, in_ports: NDArray[np.int64], *, with_no_flood: bool) -> None:
+    names = run.state.program.names
+    if not names.known_ports:
+        word = "ALL" if with_no_flood else "FLOOD"
+        run.stop_unsupported(packets, f"{word} without knowing the bridge's ports (--ports)")
+        return
+    for port in names.flood_order():
+        if with_no_flood or port not in names.no_flood:
+            some = packets[in_ports != port]
+            run.emissions.emit(some, np.full(len(some), port))
+
+
+def to_port(port: Port) -> Action:
+    """The action that a port's number or name alone stands for."""
+    return Controller() if port == ReservedPort.CONTROLLER else Output(port)
+
+
+def make_output(item: Item) -> Action:
+    if item.items is not None and any(part.value is not None for part in item.parts()):
+        return _make_truncated(item)
+    word = item.argument("a port or a field")
+    try:
+        port = parse_port(word)
+    except WordError:
+        if "[" in word:
+            return OutputReg(parse_subfield(word))
+        raise
+    if isinstance(port, str) and word[:1] != '"':
+        # A word that is no port may still be a field; in a --names dump it is a port's name.
+        try:
+            return OutputReg(parse_subfield(word))
+        except WordError:
+            if "[" in word:
+                raise
+    return to_port(port)
+
+
+def _make_truncated(item: Item) -> OutputTrunc:
+    port: Port | None = None
+    max_len = None
+    for part in item.parts():
+        if part.name == "port":
+            port = parse_port(part.argument("a port"))
+        elif part.name == "max_len":
+            word = part.argument("a number of bytes")
+            max_len = parse_number(word, 32, "a number of bytes")
+            if max_len < MIN_TRUNCATED:
+                raise WordError(word, f"max_len is less than {MIN_TRUNCATED}")
+        else:
+            raise WordError(part.key, f'unknown key "{part.key}" in output', "port= or max_len=")
+    if port is None or max_len is None:
+        raise WordError(item.key, "output(...) lacks a key", "both port= and max_len=")
+    if (
+        isinstance(port, int)
+        and port > ReservedPort.MAX
+        and port not in (ReservedPort.LOCAL, ReservedPort.IN_PORT)
+    ):
+        raise WordError(item.key, f"output to {format_port(port)} cannot be truncated")
+    return OutputTrunc(port, max_len)
+
+
+def make_controller(item: Item) -> Controller:
+    if item.value is not None:
+        return Controller(parse_number(item.value, 16, "a number of bytes"))
+    changes: dict[str, int | str | bytes | bool] = {}
+    parts = item.parts()
+    if len(parts) == 1 and parts[0].value is None and parts[0].key.isdigit():
+        return Controller(parse_number(parts[0].key, 16, "a number of bytes"))
+    for part in parts:
+        match part.name:
+            case "reason":
+                word = part.argument("a reason")
+                if word not in PACKET_IN_REASONS:
+                    raise WordError(
+                        word, f'unknown reason "{word}"', f"one of {', '.join(PACKET_IN_REASONS)}"
+                    )
+                changes["reason"] = str(word)
+            case "max_len":
+                changes["max_len"] = parse_number(part.argument("a number of bytes"), 16)
+            case "id":
+                changes["controller_id"] = parse_number(part.argument("a controller ID"), 16)
+            case "userdata":
+                changes["userdata"] = parse_hex_bytes(part.argument("bytes in hexadecimal"))
+            case "pause":
+                changes["pause"] = True
+            case "meter_id":
+                changes["meter_id"] = parse_number(part.argument("a meter ID"), 32)
+            case _:
+                raise WordError(
+                    part.key,
+                    f'unknown key "{part.key}" in controller',
+                    "reason, max_len, id, userdata, pause or meter_id",
+                )
+    return Controller(**changes)  # type: ignore[arg-type]
+
+
+def parse_hex_bytes(word: str) -> bytes:
+    """Pairs of hexadecimal digits, with or without periods between them."""
+    try:
+        return bytes.fromhex(word.replace(".", " "))
+    except ValueError:
+        raise WordError(
+            word, "these are not bytes in hexadecimal", "pairs of digits such as 01.2f"
+        ) from None
+
+
+def make_enqueue(item: Item) -> Enqueue:
+    if item.value is not None:
+        port, colon, queue = item.value.rpartition(":")
+        if not colon:
+            port, _, queue = item.value.partition("q")
+    else:
+        words = [part.key for part in item.parts()]
+        port, queue = words if len(words) == 2 else ("", "")
+    if not port or not queue:
+        raise WordError(item.last, "enqueue lacks a port or a queue", "enqueue:PORT:QUEUE")
+    return Enqueue(parse_port(port), parse_number(queue, 32, "a queue"))

@@ -1,0 +1,214 @@
+"""Writing into fields: ``load``, ``set_field``, ``move``, ``set_tunnel``, ``write_metadata``...
+
+Semantics: ovs-actions(7), "Field Modification Actions" and "Metadata Actions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowvm.actions.base import (
+    Action,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+    Subfield,
+)
+from flowvm.actions.write import WriteMasked, stored_width, write_field, write_subfield
+from flowvm.fields import Field, field
+from flowvm.pipeline.bits import split
+from flowvm.pipeline.prerequisites import holds
+from flowvm.text.errors import WordError
+from flowvm.text.tree import Item
+from flowvm.text.values import (
+    find_field,
+    format_hex,
+    format_value,
+    parse_number,
+    parse_subfield,
+    parse_value,
+)
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
+
+ALL_64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True)
+class Load(Action):
+    """``load:VALUE->SUBFIELD``."""
+
+    value: int
+    destination: Subfield
+
+    def __str__(self) -> str:
+        return f"load:{format_hex(self.value)}->{self.destination}"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        operation = write_subfield(self.destination)
+        return Lowered(operation, split(self.value, operation.width))
+
+
+@dataclass(frozen=True)
+class SetField(Action):
+    """``set_field:VALUE[/MASK]->FIELD``; without a mask, ``mask`` is the field's full mask.
+
+    ``value`` is a ``str`` only for a port given by name; ``spelling`` is the name the text used.
+    """
+
+    field: Field
+    value: int | str
+    mask: int
+    spelling: str
+
+    def __str__(self) -> str:
+        return f"set_field:{format_value(self.field, self.value, self.mask)}->{self.spelling}"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        value = resolver.port(self.value) if isinstance(self.value, str) else self.value
+        if self.field.bits is None:
+            return super().lower(resolver)
+        width = stored_width(self.field)
+        if self.mask == self.field.full_mask:
+            return Lowered(write_field(self.field), split(value, width))
+        operation = WriteMasked(self.field, 0, width)
+        return Lowered(operation, split(value, width) + split(self.mask, width))
+
+
+@dataclass(frozen=True)
+class Move(Action):
+    """``move:SUBFIELD->SUBFIELD``; both have the same width."""
+
+    source: Subfield
+    destination: Subfield
+
+    def __str__(self) -> str:
+        return f"move:{self.source}->{self.destination}"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        if self.source.field.bits is None or self.destination.field.bits is None:
+            return super().lower(resolver)
+        return Lowered(MoveBits(self.source, self.destination))
+
+
+@dataclass(frozen=True)
+class SetTunnel(Action):
+    """``set_tunnel:ID`` or ``set_tunnel64:ID``; both set the whole ``tun_id``."""
+
+    tun_id: int
+    spelling: str = "set_tunnel"
+
+    def __str__(self) -> str:
+        return f"{self.spelling}:{format_hex(self.tun_id)}"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(write_field(field("tun_id")), (self.tun_id,))
+
+
+@dataclass(frozen=True)
+class WriteMetadata(Action):
+    """``write_metadata:VALUE[/MASK]``."""
+
+    value: int
+    mask: int = ALL_64
+
+    def __str__(self) -> str:
+        mask = "" if self.mask == ALL_64 else f"/{format_hex(self.mask)}"
+        return f"write_metadata:{format_hex(self.value)}{mask}"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(WriteMasked(field("metadata"), 0, 64), (self.value, self.mask))
+
+
+@dataclass(frozen=True)
+class DeleteField(Action):
+    """``delete_field:FIELD``: for ``tun_metadata`` fields."""
+
+    field: Field
+    spelling: str
+
+    def __str__(self) -> str:
+        return f"delete_field:{self.spelling}"
+
+
+@dataclass(frozen=True)
+class MoveBits(Operation):
+    """Copy bits from one field to another, where the packet has both."""
+
+    source: Subfield
+    destination: Subfield
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return write_subfield(self.destination).writes
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        met = holds(self.source.field.prerequisite, run.columns, packets)
+        some = packets if met is None else packets[met]
+        write_subfield(self.destination).execute_quietly(run, some, run.read(some, self.source))
+        run.report_subfield(packets, self.destination)
+        return None
+
+
+def make_load(item: Item) -> Load:
+    value = parse_number(item.argument("a number"), 128)
+    destination = _writable(item.destination())
+    if value >> destination.width:
+        raise WordError(
+            item.last if item.value is None else item.value,
+            f"the value does not fit into the {destination.width} bits of {destination}",
+        )
+    return Load(value, destination)
+
+
+def make_set_field(item: Item) -> SetField:
+    word = item.argument("a value")
+    name = item.destination()
+    row = find_field(name)
+    if not row.writable:
+        raise WordError(name, f"{name} is read-only", "a field that can be written")
+    value, mask = parse_value(row, word)
+    return SetField(row, value, mask, str(name))
+
+
+def make_move(item: Item) -> Move:
+    source = parse_subfield(item.argument("a field"))
+    word = item.destination()
+    destination = _writable(word)
+    if source.width != destination.width:
+        raise WordError(
+            word, f"{source} has {source.width} bits, but {destination} has {destination.width}"
+        )
+    return Move(source, destination)
+
+
+def _writable(word: str) -> Subfield:
+    subfield = parse_subfield(word)
+    if not subfield.field.writable:
+        raise WordError(word, f"{subfield.spelling} is read-only", "a field that can be written")
+    return subfield
+
+
+def make_set_tunnel(item: Item) -> SetTunnel:
+    tun_id = parse_number(item.argument("a tunnel ID"), 64, "a tunnel ID")
+    return SetTunnel(tun_id, "set_tunnel64" if tun_id >> 32 else item.name)
+
+
+def make_write_metadata(item: Item) -> WriteMetadata:
+    word = item.argument("a number")
+    value, mask = parse_value(field("metadata"), word)
+    assert isinstance(value, int)
+    return WriteMetadata(value, mask)
+
+
+def make_delete_field(item: Item) -> DeleteField:
+    name = item.argument("a tun_metadata field")
+    row = find_field(name)
+    if not row.name.startswith("tun_metadata"):
+        raise WordError(name, f"{name} cannot be deleted", "a tun_metadata field")
+    return DeleteField(row, str(name))

@@ -1,0 +1,117 @@
+"""The operations that write header and metadata bits, shared by all actions that do so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowvm.actions.base import Kept, Operands, Operation, Packets, Subfield
+from flowvm.columns import Column
+from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field
+from flowvm.pipeline import bits
+from flowvm.pipeline.bits import Piece
+from flowvm.pipeline.prerequisites import holds
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
+
+
+def subfield_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
+    """Where a run of a field's bits is stored; ValueError for a field without a place."""
+    if field.bits is None:
+        raise ValueError(f"{field.name} has no place in a packet's columns")
+    return tuple(bits.pieces(field.bits, start, width))
+
+
+def settle_vlan(run: Run, packets: Packets, implied: int) -> None:
+    """Make the outer tag whole after a write: a tag that came to be is of type 0x8100."""
+    column = run.columns[Column.VLAN]
+    word = column[packets] | np.uint64(implied)
+    bare = (word >> np.uint64(OUTER_TPID.shift)) == 0
+    bare &= (word >> np.uint64(OUTER_TCI.shift)) != 0
+    column[packets] = np.where(bare, word | np.uint64(ETH_TYPE_VLAN << OUTER_TPID.shift), word)
+
+
+@dataclass(frozen=True)
+class _Writer(Operation):
+    """Writes bits ``start`` to ``start + width`` of ``field`` where the packet has that field."""
+
+    field: Field
+    start: int
+    width: int
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Where those bits are stored."""
+        return subfield_pieces(self.field, self.start, self.width)
+
+    @property
+    def writes(self) -> frozenset[int]:
+        return frozenset(piece.column for piece in self.pieces)
+
+    def _with_field(
+        self, run: Run, packets: Packets, operands: Operands
+    ) -> tuple[Packets, Operands]:
+        """Those of ``packets`` that have the field, and their operands."""
+        met = holds(self.field.prerequisite, run.columns, packets)
+        if met is None:
+            return packets, operands
+        if run.recorder:
+            run.recorder.warning(f"unmet prerequisites for {self.field.name}, set_field ignored")
+        return packets[met], operands[:, met]
+
+    def _settle(self, run: Run, packets: Packets) -> None:
+        if Column.VLAN in self.writes:
+            settle_vlan(run, packets, self.field.implied)
+        run.emissions.touch(packets)
+
+
+@dataclass(frozen=True)
+class WriteBits(_Writer):
+    """Write the operands (words, least significant first) into some bits of a field."""
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        self.store(run, *self._with_field(run, packets, operands))
+        return None
+
+    def execute_quietly(self, run: Run, packets: Packets, operands: Operands) -> None:
+        """As :meth:`execute`, without telling of packets that lack the field."""
+        met = holds(self.field.prerequisite, run.columns, packets)
+        if met is not None:
+            packets, operands = packets[met], operands[:, met]
+        self.store(run, packets, operands)
+
+    def store(self, run: Run, packets: Packets, operands: Operands) -> None:
+        """Write, whether or not the packets have the field."""
+        bits.write(run.columns, packets, self.pieces, operands)
+        self._settle(run, packets)
+
+
+@dataclass(frozen=True)
+class WriteMasked(_Writer):
+    """As :class:`WriteBits`; the second half of the operands is the mask of what to write."""
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        packets, operands = self._with_field(run, packets, operands)
+        n = len(operands) // 2
+        bits.write_masked(run.columns, packets, self.pieces, operands[:n], operands[n:])
+        self._settle(run, packets)
+        return None
+
+
+def write_subfield(destination: Subfield) -> WriteBits:
+    """The operation of ``load`` into ``destination``."""
+    return WriteBits(destination.field, destination.start, destination.width)
+
+
+def write_field(field: Field) -> WriteBits:
+    """The operation of ``set_field`` of all of ``field``."""
+    return WriteBits(field, 0, stored_width(field))
+
+
+def stored_width(field: Field) -> int:
+    """The bits that a value of the whole field takes: 13 of ``vlan_vid``, CFI included."""
+    return max(field.width, field.bits.width) if field.bits else field.width

@@ -1,0 +1,54 @@
+"""A batch of packets as the engine takes it: frames, their columns, and when each arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.fields import field
+from flowvm.packet.decode import decode
+from flowvm.packet.frames import Frames
+
+
+@dataclass(frozen=True, eq=False)
+class PacketBatch:
+    """N packets. ``columns`` has shape (columns, N), ``times`` (ns, ascending) shape (N,)."""
+
+    frames: Frames
+    columns: NDArray[np.uint64]
+    times: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @classmethod
+    def of(
+        cls,
+        frames: Frames,
+        in_ports: Sequence[int] | NDArray[np.int64] | int,
+        times: Sequence[int] | NDArray[np.int64] | int = 0,
+        metadata: Sequence[Mapping[str, int]] | None = None,
+    ) -> Self:
+        """Packets from frames as they arrive.
+
+        ``metadata`` gives, a packet each, fields that no frame carries (``tun_id``, ``reg0``) by
+        name. Raises ValueError for times that go back and for fields without a column.
+        """
+        n = len(frames)
+        columns = decode(frames, np.broadcast_to(np.asarray(in_ports, np.int64), n)).columns
+        columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+        for packet, values in enumerate(metadata or ()):
+            for name, value in values.items():
+                row = field(name)
+                for column, word, mask in row.match_words(value, row.full_mask):
+                    old = int(columns[column, packet])
+                    columns[column, packet] = old & ~mask | word
+        when = np.broadcast_to(np.asarray(times, np.int64), n)
+        if (np.diff(when) < 0).any():
+            raise ValueError("packets must come in the order of their times")
+        return cls(frames, columns, when)

@@ -1,0 +1,270 @@
+"""Flow keys to bytes: what a frame becomes when its key is changed.
+
+This is what Open vSwitch 3.1's userspace datapath makes of a packet: the differences of two keys,
+committed in its order (Ethernet, NSH, network, transport, MPLS, VLAN). Checksums are updated
+incrementally. Differences it has no action for (``nw_proto`` of IP, metadata) change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from flowvm.columns import VLAN_CFI, Column
+from flowvm.fields import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_BITS,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
+    ETH_TYPE_QINQ,
+    ETH_TYPE_VLAN,
+    IPV4_DST_BITS,
+    IPV4_SRC_BITS,
+    NW_PROTO_BITS,
+    NW_TOS_BITS,
+    NW_TTL_BITS,
+    TP_DST_BITS,
+    TP_SRC_BITS,
+    Bits,
+)
+from flowvm.packet.decode import ETH_HEADER, MAX_MPLS_LABELS, decode
+from flowvm.packet.edit import Edit
+from flowvm.packet.extract_l4 import ICMP, ICMPV6, SCTP, TCP, UDP
+from flowvm.packet.frames import Frames
+from flowvm.packet.layout import NOWHERE, Layout
+from flowvm.packet.rewrite_l3 import (
+    ARP_SHA_BITS,
+    ARP_THA_BITS,
+    IPV6_DST_BITS,
+    IPV6_LABEL_BITS,
+    IPV6_SRC_BITS,
+    rewrite_arp,
+    rewrite_ipv4,
+    rewrite_ipv6,
+    rewrite_nsh,
+)
+from flowvm.packet.rewrite_l4 import (
+    ICMP_CODE_BITS,
+    ICMP_TYPE_BITS,
+    ND_OPTIONS_TYPE_BITS,
+    ND_RESERVED_BITS,
+    ND_TARGET_BITS,
+    rewrite_icmp,
+    rewrite_nd,
+    rewrite_nd_extensions,
+    rewrite_ports,
+)
+from flowvm.packet.words import U64, Bool, Index, ranges
+
+_DEEP = tuple(
+    column
+    for column in Column
+    if column >= Column.NW and column not in (Column.ETH_SRC, Column.ETH_DST, Column.VLAN)
+)
+"""Columns whose commit needs to know where the headers are."""
+
+Part = tuple[Index, tuple[Bits, ...], Callable[[Edit, Index], None]]
+"""Packets, the fields of theirs that matter, and what writes these."""
+
+_IPV4 = (IPV4_SRC_BITS, IPV4_DST_BITS, NW_TOS_BITS, NW_TTL_BITS)
+_IPV6 = (IPV6_SRC_BITS, IPV6_DST_BITS, IPV6_LABEL_BITS, NW_TOS_BITS, NW_TTL_BITS)
+_ARP = (NW_PROTO_BITS, IPV4_SRC_BITS, IPV4_DST_BITS, ARP_SHA_BITS, ARP_THA_BITS)
+_ND_EXTENSIONS = (ND_RESERVED_BITS, ND_OPTIONS_TYPE_BITS)
+_ND = (ND_TARGET_BITS, ARP_SHA_BITS, ARP_THA_BITS)
+_PORTS = (TP_SRC_BITS, TP_DST_BITS)
+_ICMP = (ICMP_TYPE_BITS, ICMP_CODE_BITS)
+_NSH = (Bits(Column.NSH, 0, 64), Bits(Column.NSH_C1_C2, 0, 128))
+
+
+def rewrite(frames: Frames, before: U64, after: U64, layout: Layout | None = None) -> Frames:
+    """The frames after their keys change from ``before`` to ``after``, both (N_COLUMNS, N).
+
+    ``before`` is what the bytes say now; ``layout`` is theirs too, and found out if not given.
+    Returns ``frames`` itself if no byte has to change, else frames in a new buffer.
+
+    Two changes have to be made in two calls, as in Open vSwitch: changes of L3 or L4 fields before
+    the first MPLS label is pushed (pushing it clears those fields in the key), and those after the
+    last label is popped (they are unknown until the packet is decoded again).
+    """
+    whole = frames.lengths >= ETH_HEADER
+    linked = np.flatnonzero(whole & _any_differs(before, after, (Column.ETH_SRC, Column.ETH_DST)))
+    tagged = np.flatnonzero(whole & _any_differs(before, after, (Column.VLAN,)))
+    deep = np.flatnonzero(whole & _any_differs(before, after, _DEEP))
+    if not (linked.size or tagged.size or deep.size):
+        return frames
+
+    result = frames.copy()
+    starts = result.offsets
+    words = result.words()
+    for column, offset in ((Column.ETH_DST, 0), (Column.ETH_SRC, 6)):
+        if linked.size:
+            words.put48(starts[linked] + offset, after[column, linked])
+    if deep.size:
+        if layout is None:
+            layout = _find_layout(frames, before, deep)
+        edit = Edit(words, starts, starts + result.lengths, layout, before, after)
+        _rewrite_in_place(edit, deep)
+        result = _rewrite_mpls(result, edit, deep)
+    if tagged.size:
+        result = _rewrite_vlans(result, before, after, tagged)
+    return result
+
+
+def _any_differs(before: U64, after: U64, columns: tuple[Column, ...]) -> Bool:
+    found = np.zeros(before.shape[1], np.bool_)
+    for column in columns:
+        found |= before[column] != after[column]
+    return found
+
+
+def _find_layout(frames: Frames, before: U64, who: Index) -> Layout:
+    """The layout of packets ``who``, unset for others; tags are looked at as in ``before``."""
+    layout = Layout.unset(len(frames))
+    tags = np.maximum(_count_tags(before[Column.VLAN, who]), 1)
+    found = decode(frames.take(who), 0, tags).layout
+    layout.l2_5[who], layout.l3[who] = found.l2_5, found.l3
+    layout.l4[who], layout.l2_pad[who] = found.l4, found.l2_pad
+    return layout
+
+
+def _rewrite_in_place(edit: Edit, who: Index) -> None:
+    """Change what keeps its length: NSH, IPv4, IPv6, ARP, transport."""
+    kind = edit.old(ETH_TYPE_BITS, who)
+    proto = edit.new(NW_PROTO_BITS, who)
+    final = edit.new(ETH_TYPE_BITS, who)
+    nsh = who[final == ETH_TYPE_NSH]
+    arp = who[(kind == ETH_TYPE_ARP) & (proto != 0)]
+    _apply(edit, (nsh, _NSH, rewrite_nsh), (arp, _ARP, rewrite_arp))
+
+    ip = ((kind == ETH_TYPE_IP) | (kind == ETH_TYPE_IPV6)) & (proto != 0)
+    ip &= edit.layout.l4[who] != NOWHERE
+    who, kind, proto, final = who[ip], kind[ip], proto[ip], final[ip]
+    is_ipv6 = kind == ETH_TYPE_IPV6
+    icmpv6 = who[is_ipv6 & (edit.old(NW_PROTO_BITS, who) == ICMPV6)]
+    ported = who[(proto == TCP) | (proto == UDP) | (proto == SCTP)]
+    icmp = ((final == ETH_TYPE_IP) & (proto == ICMP)) | (
+        (final == ETH_TYPE_IPV6) & (proto == ICMPV6)
+    )
+    _apply(
+        edit,
+        (who[~is_ipv6], _IPV4, rewrite_ipv4),
+        (who[is_ipv6], _IPV6, rewrite_ipv6),
+        (icmpv6, _ND_EXTENSIONS, rewrite_nd_extensions),
+        (icmpv6, _ND, rewrite_nd),
+        (ported, _PORTS, rewrite_ports),
+        (who[icmp], _ICMP, rewrite_icmp),
+    )
+
+
+def _apply(edit: Edit, *parts: Part) -> None:
+    for who, fields, change in parts:
+        if not who.size:
+            continue
+        found = np.zeros(who.size, np.bool_)
+        for bits in fields:
+            found |= edit.differs(bits, who)
+        chosen = who[found]
+        if chosen.size:
+            change(edit, chosen)
+
+
+def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> Frames:
+    """Replace the labels on top of those that both keys have at the bottom."""
+    changed = edit.differs(Bits(Column.MPLS, 0, 64), who)
+    changed |= edit.differs(Bits(Column.MPLS_2, 0, 64), who) | edit.differs(ETH_TYPE_BITS, who)
+    who = who[changed & (edit.layout.l3[who] != NOWHERE)]
+    old, new = _labels(edit.before, who), _labels(edit.after, who)
+    old_n, new_n = _count_labels(edit.before, who, old), _count_labels(edit.after, who, new)
+    common = np.zeros(who.size, np.int64)
+    same = np.ones(who.size, np.bool_)
+    rows = np.arange(who.size)
+    for i in range(1, MAX_MPLS_LABELS + 1):
+        same &= (old_n >= i) & (new_n >= i) & (old[old_n - i, rows] == new[new_n - i, rows])
+        common += same
+    popped, pushed = old_n - common, new_n - common
+    moves = (popped > 0) | (pushed > 0)
+    who, popped, pushed, new = who[moves], popped[moves], pushed[moves], new[:, moves]
+    if not who.size:
+        return frames
+
+    words, start = edit.words, frames.offsets[who]
+    stack = np.where(edit.layout.l2_5[who] == NOWHERE, edit.layout.l3[who], edit.layout.l2_5[who])
+    # One label for another is a change of the label only; anything else sets the type, which is
+    # behind the tags if there are any, else right behind the addresses.
+    typed = (popped != 1) | (pushed != 1)
+    first = words.u16(start + 12)
+    behind = (first == ETH_TYPE_VLAN) | (first == ETH_TYPE_QINQ)
+    at = start + np.where(behind, stack - 2, 12)
+    words.put16(at[typed], edit.new(ETH_TYPE_BITS, who[typed]))
+
+    shift = 4 * (popped - pushed)
+    source = ranges(start, stack)
+    front = words.u8(source)
+    words.put8(source + np.repeat(shift, stack), front)
+    for i in range(MAX_MPLS_LABELS):
+        chosen = pushed > i
+        words.put32((start + shift + stack)[chosen] + 4 * i, new[i, chosen])
+    return _moved(frames, who, shift)
+
+
+def _labels(keys: U64, who: Index) -> U64:
+    """The label stack entries of keys, shape (3, n)."""
+    first, second = keys[Column.MPLS, who], keys[Column.MPLS_2, who]
+    return np.stack([first >> 32, first & 0xFFFF_FFFF, second >> 32])
+
+
+def _count_labels(keys: U64, who: Index, labels: U64) -> Index:
+    """How many labels keys have: up to the bottom of the stack, or those that are not zero."""
+    kind = keys[Column.NW, who] >> ETH_TYPE_BITS.shift
+    is_mpls = (kind == ETH_TYPE_MPLS) | (kind == ETH_TYPE_MPLS_MCAST)
+    count = (labels != 0).sum(axis=0).astype(np.int64)
+    for i in reversed(range(MAX_MPLS_LABELS)):
+        count = np.where(labels[i] & 0x100 != 0, i + 1, count)
+    return np.where(is_mpls, count, 0)
+
+
+def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> Frames:
+    """Replace the tags outside of those that both keys have innermost."""
+    old, new = before[Column.VLAN, who], after[Column.VLAN, who]
+    old_n, new_n = _count_tags(old), _count_tags(new)
+    innermost = (old_n > 0) & (new_n > 0) & (_tag(old, old_n - 1) == _tag(new, new_n - 1))
+    both = innermost & (old_n > 1) & (new_n > 1) & (old == new)
+    common = innermost.astype(np.int64) + both
+    popped, pushed = old_n - common, new_n - common
+
+    words, start = frames.words(), frames.offsets[who]
+    shift = 4 * (popped - pushed)
+    moved = np.flatnonzero(shift)
+    if moved.size:
+        source = start[moved]
+        addresses, rest = words.u64(source), words.u32(source + 8)
+        words.put64(source + shift[moved], addresses)
+        words.put32(source + shift[moved] + 8, rest)
+    for i in range(2):
+        chosen = np.flatnonzero(pushed > i)
+        if chosen.size:
+            at = start[chosen] + shift[chosen] + 12 + 4 * i
+            # The "present" bit of a key is no part of a tag.
+            words.put32(at, _tag(new[chosen], np.full(chosen.size, i)) & ~np.uint64(VLAN_CFI))
+    return _moved(frames, who, shift)
+
+
+def _tag(vlan: U64, index: Index) -> U64:
+    return np.where(index == 0, vlan >> 32, vlan & 0xFFFF_FFFF)
+
+
+def _count_tags(vlan: U64) -> Index:
+    outer = vlan >> 44 & 1
+    return (outer + (outer & vlan >> 12)).astype(np.int64)
+
+
+def _moved(frames: Frames, who: Index, shift: Index) -> Frames:
+    """The same buffer, where the frames ``who`` begin ``shift`` bytes later."""
+    offsets, lengths = frames.offsets.copy(), frames.lengths.copy()
+    offsets[who] += shift
+    lengths[who] -= shift
+    return Frames(frames.buffer, offsets, lengths)

@@ -1,0 +1,81 @@
+"""Big-endian integers at arbitrary positions of a byte buffer, many at once.
+
+Every reader takes an array of byte positions and returns ``uint64`` values of the same shape; the
+caller vouches that the bytes exist. Writers store the low bits of ``uint64`` values. Where two
+positions of one write overlap, the later one wins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+U64 = NDArray[Any]
+"""An array of ``uint64``; numpy's stubs call ``uint64 >> int`` signed, so they are not told."""
+
+Index = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
+
+
+class Words:
+    """A buffer seen as overlapping integers of 1, 2, 4, 6 and 8 bytes, one at every position.
+
+    ``buffer`` is a contiguous ``uint8`` array of at least 8 bytes; writing through the view
+    changes it.
+    """
+
+    __slots__ = ("_u8", "_u16", "_u32", "_u64")
+
+    def __init__(self, buffer: Bytes) -> None:
+        self._u8 = buffer
+        self._u16 = _overlapping(buffer, ">u2")
+        self._u32 = _overlapping(buffer, ">u4")
+        self._u64 = _overlapping(buffer, ">u8")
+
+    def u8(self, at: Index) -> U64:
+        return self._u8[at].astype(np.uint64)
+
+    def u16(self, at: Index) -> U64:
+        return self._u16[at].astype(np.uint64)
+
+    def u32(self, at: Index) -> U64:
+        return self._u32[at].astype(np.uint64)
+
+    def u48(self, at: Index) -> U64:
+        """Six bytes, as an Ethernet address; two bytes before ``at`` must exist too."""
+        return self.u64(at - 2) & np.uint64(0xFFFF_FFFF_FFFF)
+
+    def u64(self, at: Index) -> U64:
+        return self._u64[at].astype(np.uint64)
+
+    def put8(self, at: Index, value: U64) -> None:
+        self._u8[at] = value & np.uint64(0xFF)
+
+    def put16(self, at: Index, value: U64) -> None:
+        self._u16[at] = value & np.uint64(0xFFFF)
+
+    def put32(self, at: Index, value: U64) -> None:
+        self._u32[at] = value & np.uint64(0xFFFF_FFFF)
+
+    def put48(self, at: Index, value: U64) -> None:
+        self.put16(at, value >> np.uint64(32))
+        self.put32(at + 2, value)
+
+    def put64(self, at: Index, value: U64) -> None:
+        self._u64[at] = value
+
+
+def _overlapping(buffer: Bytes, dtype: str) -> NDArray[np.generic]:
+    kind = np.dtype(dtype)
+    count = buffer.size - kind.itemsize + 1
+    return np.ndarray((count,), kind, buffer=buffer.data, strides=(1,))
+
+
+def ranges(starts: Index, counts: Index, step: int = 1) -> Index:
+    """Concatenate ``starts[i] + step * [0 .. counts[i])`` for every i; int64."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if ends.size else 0
+    return np.repeat(starts - step * (ends - counts), counts) + step * np.arange(total)

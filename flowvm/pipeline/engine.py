@@ -1,0 +1,435 @@
+"""The engine: takes a batch of packets through the tables, all of them at once.
+
+In a table every packet finds its rule; rules of one shape are executed together, operation by
+operation, with their operands gathered by rule. A resubmit is a call on a subset that comes back,
+except where nothing follows it: then the packets go on in the caller's place, and those that meet
+in one table meet there however they came. The facts are those of Open vSwitch's translation
+(ofproto/ofproto-dpif-xlate.c): depth 64, 4,096 resubmits, errors drop the packet whole.
+
+A :class:`Run` never changes the :class:`~flowvm.pipeline.state.State` it began from. It keeps logs
+of what happened, and :mod:`flowvm.pipeline.machine` decides how much of them stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.actions.base import Operands, Operation, Packets, Subfield, TableCall
+from flowvm.actions.write import subfield_pieces
+from flowvm.columns import FRAG_ANY, Column
+from flowvm.fields import NW_FRAG_BITS, TP_DST_BITS, TP_SRC_BITS
+from flowvm.flow import ReservedPort
+from flowvm.pipeline import bits
+from flowvm.pipeline.actionset import ActionSets
+from flowvm.pipeline.emission import EmissionLog, Reason
+from flowvm.pipeline.learning import LearnEvents
+from flowvm.pipeline.stack import Stacks
+from flowvm.text.values import format_value
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.state import State
+
+MAX_DEPTH = 64
+MAX_RESUBMITS = 4096
+START_TABLE = 0
+_PORTS_MASK = np.uint64(
+    ~(0xFFFF << TP_SRC_BITS.shift | 0xFFFF << TP_DST_BITS.shift) & (1 << 64) - 1
+)
+
+
+class Recorder(Protocol):
+    """Is told what a batch of one does, in the order it is done."""
+
+    def table(self, table: int, rule: int) -> None:
+        """The packet is looked up in ``table`` and hits ``rule`` (-1: a miss)."""
+
+    def mark(self) -> object:
+        """Where in the tree of steps things are now, for :meth:`back`."""
+
+    def back(self, mark: object) -> None:
+        """A call has come back to ``mark``."""
+
+    def action(self, rule: int, position: int) -> None:
+        """The action at ``position`` of the rule's list begins; of the action set if rule is -1."""
+
+    def action_set(self) -> None:
+        """The action set begins."""
+
+    def action_set_detail(self, verb: str) -> None:
+        """The action set changed or is about to; ``verb`` is "is" or "was"."""
+
+    def learned(self, events: LearnEvents) -> None:
+        """A learn action makes (or makes again) a flow."""
+
+    def detail(self, text: str) -> None:
+        """What an action did."""
+
+    def warning(self, text: str) -> None:
+        """Why an action did less than it says."""
+
+    def error(self, text: str) -> None:
+        """Why the packet goes no further."""
+
+
+@dataclass(frozen=True)
+class Hits:
+    """One lookup of some packets in a table; ``rules`` is -1 for a miss."""
+
+    table: int
+    packets: Packets
+    rules: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Consulted:
+    """A lookup in a table that flows are learned into, with the key columns it was made with."""
+
+    hits: Hits
+    columns: NDArray[np.uint64]
+    """Shape (columns of a packet, packets of the lookup), only those that matter filled in."""
+
+
+@dataclass(frozen=True)
+class TimeoutCut:
+    """``fin_timeout`` took effect on ``rules`` because of ``packets``; seconds, 0 for no change."""
+
+    packets: Packets
+    rules: NDArray[np.int64]
+    idle_timeout: int
+    hard_timeout: int
+
+
+class Pending:
+    """Packets waiting for a lookup, by table: where calls without a return are put."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, list[tuple[Packets, NDArray[np.uint64]]]] = {}
+
+    def add(self, table: int, packets: Packets, ports: NDArray[np.uint64]) -> None:
+        if len(packets):
+            self._waiting.setdefault(table, []).append((packets, ports))
+
+    def next(self) -> tuple[int, Packets, NDArray[np.uint64]] | None:
+        """All packets for the lowest table, in order, and the ports to look up with."""
+        if not self._waiting:
+            return None
+        table = min(self._waiting)
+        parts = self._waiting.pop(table)
+        if len(parts) == 1:
+            return table, *parts[0]
+        packets = np.concatenate([p for p, _ in parts])
+        order = np.argsort(packets)
+        return table, packets[order], np.concatenate([ports for _, ports in parts])[order]
+
+
+@dataclass
+class Run:
+    """One pass of a batch of packets. All arrays have one entry (or column) a packet.
+
+    ``columns`` starts as what the packets are, shape (columns, packets), and changes with them;
+    ``original`` stays. ``lengths`` are frame lengths in bytes. ``chunk_start`` tells that the
+    first packet sees the state exactly as it is, nothing before it in the batch.
+    """
+
+    state: State
+    original: NDArray[np.uint64]
+    lengths: NDArray[np.int64]
+    recorder: Recorder | None = None
+    columns: NDArray[np.uint64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = self.original.shape[1]
+        self.columns = self.original.copy()
+        self.halted = np.zeros(n, bool)
+        self.depth = np.zeros(n, np.int32)
+        self.resubmits = np.zeros(n, np.int32)
+        self.table = np.full(n, START_TABLE, np.int32)
+        self.rule = np.full(n, -1, np.int64)
+        """The rule whose actions each packet is executing: gives cookies and tells table misses."""
+        self.last_table = np.full(n, START_TABLE, np.int32)
+        self.last_rule = np.full(n, -1, np.int64)
+        self.errors: dict[int, str] = {}
+        self.unsupported: dict[int, str] = {}
+        self.barrier = n
+        """The first packet whose outcome depends on what those before it changed; n if none."""
+        self.hits: list[Hits] = []
+        self.consulted: list[Consulted] = []
+        self.learned: list[LearnEvents] = []
+        self.timeout_cuts: list[TimeoutCut] = []
+        self.emissions = EmissionLog(self)
+        self.stacks = Stacks(n)
+        self.action_sets = ActionSets(n)
+        self._learnable = self.state.program.learnable
+        self._in_action_set = False
+
+    # -- the pipeline ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Take all packets from table 0 to their end."""
+        packets = np.arange(self.original.shape[1])
+        self._call(START_TABLE, packets, self.columns[Column.IN_PORT].copy(), first=True)
+        mark = self.recorder.mark() if self.recorder else None
+        for operations, operands, some in self.action_sets.execution(packets[~self.halted]):
+            if self.recorder and operations:
+                self.recorder.action_set()
+            self._in_action_set = True
+            self._execute_list(operations, operands, some, None)
+            self._in_action_set = False
+        if self.recorder:
+            self.recorder.back(mark)
+
+    def call(self, table: int | None, packets: Packets, ports: NDArray[np.uint64]) -> None:
+        """Look ``packets`` up in ``table`` (None: where they are) and come back when done.
+
+        ``ports`` is the ingress port each lookup sees, ``IN_PORT`` for the packet's own.
+        """
+        for number, some, their_ports in self._by_table(table, packets, ports):
+            self._call(number, some, their_ports)
+
+    def _by_table(
+        self, table: int | None, packets: Packets, ports: NDArray[np.uint64]
+    ) -> list[tuple[int, Packets, NDArray[np.uint64]]]:
+        own = ports == ReservedPort.IN_PORT
+        ports = np.where(own, self.columns[Column.IN_PORT][packets], ports)
+        if table is not None:
+            return [(table, packets, ports)]
+        tables = self.table[packets]
+        return [
+            (number, packets[tables == number], ports[tables == number])
+            for number in np.unique(tables).tolist()
+        ]
+
+    def _call(
+        self, table: int, packets: Packets, ports: NDArray[np.uint64], *, first: bool = False
+    ) -> None:
+        before = self.depth[packets], self.table[packets], self.rule[packets]
+        mark = self.recorder.mark() if self.recorder else None
+        pending = Pending()
+        pending.add(table, packets, ports)
+        while (waiting := pending.next()) is not None:
+            number, some, their_ports = waiting
+            if not first:
+                some, their_ports = self._within_limits(number, some, their_ports)
+            first = False
+            self._visit(number, some, their_ports, pending)
+        self.depth[packets], self.table[packets], self.rule[packets] = before
+        if self.recorder:
+            self.recorder.back(mark)
+
+    def _within_limits(
+        self, table: int, packets: Packets, ports: NDArray[np.uint64]
+    ) -> tuple[Packets, NDArray[np.uint64]]:
+        too_deep = self.depth[packets] >= MAX_DEPTH
+        too_many = self.resubmits[packets] >= MAX_RESUBMITS
+        if too_deep.any():
+            self.fail(
+                packets[too_deep],
+                f"over max translation depth {MAX_DEPTH}",
+                "Recursion too deep",
+            )
+        if (too_many & ~too_deep).any():
+            self.fail(
+                packets[too_many & ~too_deep],
+                f"over {MAX_RESUBMITS} resubmit actions",
+                "Too many resubmits",
+            )
+        fine = ~(too_deep | too_many)
+        packets, ports = packets[fine], ports[fine]
+        self.resubmits[packets] += 1
+        # Only a call that does not go forward counts as deeper (xlate_table_action).
+        self.depth[packets] += table <= self.table[packets]
+        return packets, ports
+
+    def _visit(
+        self, table: int, packets: Packets, ports: NDArray[np.uint64], pending: Pending
+    ) -> None:
+        """Look ``packets`` up in ``table`` and execute what they find."""
+        if not len(packets):
+            return
+        rules = self._lookup(table, packets, ports)
+        self.table[packets] = table
+        self.rule[packets] = rules
+        self.last_table[packets] = table
+        self.last_rule[packets] = rules
+        if self.recorder:
+            self.recorder.table(table, int(rules[0]))
+        hit = rules >= 0
+        if not hit.all():
+            packets, rules = packets[hit], rules[hit]
+        shapes = self.state.rules.shape[rules]
+        for number in _distinct(shapes):
+            mine = shapes == number
+            shape = self.state.shapes[number]
+            rows = self.state.rules.row[rules[mine]]
+            operands = tuple(o[:, rows] for o in shape.operands)
+            self._execute_list(shape.operations, operands, packets[mine], pending)
+
+    def _lookup(self, table: int, packets: Packets, ports: NDArray[np.uint64]) -> NDArray[np.int64]:
+        columns = self.columns
+        own_ports = columns[Column.IN_PORT][packets]
+        columns[Column.IN_PORT][packets] = ports
+        fragments = packets[
+            columns[Column.NW][packets] & np.uint64(FRAG_ANY << NW_FRAG_BITS.shift) != 0
+        ]
+        transport = columns[Column.TP][fragments]
+        # With OVS's default fragment handling no lookup sees ports of any fragment.
+        columns[Column.TP][fragments] = transport & _PORTS_MASK
+        rules = self.state.lookup(table, columns, packets)
+        hits = Hits(table, packets, rules)
+        self.hits.append(hits)
+        if table in self._learnable:
+            seen = np.zeros((len(columns), len(packets)), np.uint64)
+            for column in self._learnable[table]:
+                seen[column] = columns[column][packets]
+            self.consulted.append(Consulted(hits, seen))
+        columns[Column.TP][fragments] = transport
+        columns[Column.IN_PORT][packets] = own_ports
+        return rules
+
+    def _execute_list(
+        self,
+        operations: tuple[Operation, ...],
+        operands: tuple[Operands, ...],
+        packets: Packets,
+        pending: Pending | None,
+    ) -> None:
+        """Execute an action list on ``packets``; calls at its end go to ``pending``, if given."""
+        last = len(operations) - 1
+        alive: NDArray[np.bool_] | None = None
+        for position, operation in enumerate(operations):
+            halted = self.halted[packets]
+            if halted.any():
+                alive = ~halted if alive is None else alive & ~halted
+            if alive is not None:
+                packets = packets[alive]
+                operands = tuple(o[:, alive] for o in operands)
+                alive = None
+            if not len(packets):
+                return
+            if self.recorder:
+                rule = -1 if self._in_action_set else int(self.rule[packets[0]])
+                self.recorder.action(rule, position)
+            if isinstance(operation, TableCall):
+                self._table_call(
+                    operation, packets, operands[position][0], pending, position == last
+                )
+            else:
+                alive = operation.execute(self, packets, operands[position])
+
+    def _table_call(
+        self,
+        call: TableCall,
+        packets: Packets,
+        ports: NDArray[np.uint64],
+        pending: Pending | None,
+        last: bool,
+    ) -> None:
+        if call.swap_conntrack:
+            self.stop_unsupported(packets, "resubmit with ct")
+        elif last and pending is not None:
+            for number, some, their_ports in self._by_table(call.table, packets, ports):
+                pending.add(number, some, their_ports)
+        else:
+            self.call(call.table, packets, ports)
+
+    def execute(
+        self, operations: tuple[Operation, ...], operands: tuple[Operands, ...], packets: Packets
+    ) -> None:
+        """Execute a list within an action: ``operands`` as for the list of a shape."""
+        recorder, self.recorder = self.recorder, None
+        self._execute_list(operations, operands, packets, None)
+        self.recorder = recorder
+
+    # -- what operations ask of a run -------------------------------------------------------------
+
+    def read(self, packets: Packets, source: Subfield) -> Operands:
+        """The bits of ``source`` in each packet: words (least significant first), packets."""
+        pieces = subfield_pieces(source.field, source.start, source.width)
+        return np.array(bits.read(self.columns, packets, pieces, bits.words_needed(source.width)))
+
+    def to_controller(self, packets: Packets, max_len: int, reason: Reason) -> None:
+        """Send ``packets`` to the controller."""
+        if reason is not Reason.ACTION:
+            self.emissions.emit(packets, self._controller(packets), max_len, reason)
+            return
+        if self._in_action_set:
+            self.emissions.emit(packets, self._controller(packets), max_len, Reason.ACTION_SET)
+            return
+        rules = self.rule[packets]
+        miss = (rules >= 0) & self.state.rules.is_table_miss[rules]
+        for some, why in ((packets[miss], Reason.EXPLICIT_MISS), (packets[~miss], Reason.ACTION)):
+            self.emissions.emit(some, self._controller(some), max_len, why)
+
+    @staticmethod
+    def _controller(packets: Packets) -> NDArray[np.int64]:
+        return np.full(len(packets), ReservedPort.CONTROLLER)
+
+    def learn(self, events: LearnEvents) -> None:
+        """Note that a learn action ran; what comes of it is settled when the run is over."""
+        if len(events.packets):
+            self.learned.append(events)
+            if self.recorder:
+                self.recorder.learned(events)
+
+    def cut_timeouts(self, packets: Packets, idle_timeout: int, hard_timeout: int) -> None:
+        """Shorten the timeouts of the rules that ``packets`` are at; seconds, 0 for no change."""
+        if len(packets):
+            cut = TimeoutCut(packets, self.rule[packets], idle_timeout, hard_timeout)
+            self.timeout_cuts.append(cut)
+
+    def report_subfield(self, packets: Packets, written: Subfield) -> None:
+        """Tell the recorder what ``written`` holds now."""
+        if not self.recorder or not len(packets):
+            return
+        words = self.read(packets[:1], written)[:, 0]
+        number = sum(int(word) << 64 * i for i, word in enumerate(words))
+        if written.width == written.field.width:
+            text = format_value(written.field, number, written.field.full_mask)
+        else:
+            text = f"{number:#x}"
+        self.recorder.detail(f"{written} is now {text}")
+
+    def report_action_set(self, packets: Packets, verb: str) -> None:
+        """Tell the recorder what the action set holds."""
+        if self.recorder and len(packets):
+            self.recorder.action_set_detail(verb)
+
+    # -- how packets stop -----------------------------------------------------------------------
+
+    def halt(self, packets: Packets) -> None:
+        """No further action for ``packets``, wherever they are (``exit``)."""
+        self.halted[packets] = True
+
+    def fail(self, packets: Packets, detail: str, reason: str) -> None:
+        """Drop ``packets`` whole, with what they had output before, as a failed translation."""
+        for packet in packets.tolist():
+            self.errors.setdefault(packet, reason)
+        self.halted[packets] = True
+        if self.recorder and len(packets):
+            self.recorder.error(detail)
+
+    def stop_unsupported(self, packets: Packets, what: str) -> None:
+        """Stop ``packets`` with the verdict "unsupported"; ``what`` names the reason."""
+        for packet in packets.tolist():
+            self.unsupported.setdefault(packet, what)
+        self.halted[packets] = True
+        if self.recorder and len(packets):
+            self.recorder.error(f"{what} is not supported")
+
+    def await_state(self, packets: Packets) -> None:
+        """What ``packets`` do next depends on what all packets before them changed."""
+        later = packets[packets > 0]
+        if len(later):
+            self.barrier = min(self.barrier, int(later[0]))
+
+
+def _distinct(numbers: NDArray[np.int32]) -> list[int]:
+    if not len(numbers):
+        return []
+    if (numbers == numbers[0]).all():
+        return [int(numbers[0])]
+    return [int(n) for n in np.unique(numbers)]

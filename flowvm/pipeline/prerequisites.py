@@ -1,0 +1,139 @@
+"""Which packets have a field: the prerequisites of ovs-fields(7), for all packets at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.columns import FRAG_LATER, VLAN_CFI, Column
+from flowvm.fields import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_BITS,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
+    ETH_TYPE_RARP,
+    NW_FRAG_BITS,
+    NW_PROTO_BITS,
+    OUTER_TCI,
+    TP_DST_BITS,
+    TP_SRC_BITS,
+    Bits,
+    Prerequisite,
+)
+
+Columns = NDArray[np.uint64]
+Chosen = NDArray[np.int64]
+Holds = NDArray[np.bool_]
+
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
+ND_SOLICIT, ND_ADVERT = 135, 136
+
+
+def value(columns: Columns, packets: Chosen, bits: Bits) -> NDArray[np.uint64]:
+    """The bits of one column, for each of ``packets``."""
+    return (columns[bits.column][packets] >> np.uint64(bits.shift)) & np.uint64(
+        (1 << bits.width) - 1
+    )
+
+
+def has_eth_type(columns: Columns, packets: Chosen, *eth_types: int) -> Holds:
+    """Whether the Ethernet type is one of these."""
+    return np.isin(value(columns, packets, ETH_TYPE_BITS), np.array(eth_types, np.uint64))
+
+
+def is_ip(columns: Columns, packets: Chosen) -> Holds:
+    """Whether it is IPv4 or IPv6."""
+    return has_eth_type(columns, packets, ETH_TYPE_IP, ETH_TYPE_IPV6)
+
+
+def is_later_fragment(columns: Columns, packets: Chosen) -> Holds:
+    """Whether it is a fragment without a transport header."""
+    return (value(columns, packets, NW_FRAG_BITS) & np.uint64(FRAG_LATER)) != 0
+
+
+def _protocol(columns: Columns, packets: Chosen, number: int) -> Holds:
+    return value(columns, packets, NW_PROTO_BITS) == number
+
+
+def _transport(number: int) -> Callable[[Columns, Chosen], Holds]:
+    def holds(columns: Columns, packets: Chosen) -> Holds:
+        return (
+            is_ip(columns, packets)
+            & _protocol(columns, packets, number)
+            & ~is_later_fragment(columns, packets)
+        )
+
+    return holds
+
+
+def _icmp(columns: Columns, packets: Chosen) -> Holds:
+    return has_eth_type(columns, packets, ETH_TYPE_IP) & _protocol(columns, packets, ICMP)
+
+
+def _icmpv6(columns: Columns, packets: Chosen) -> Holds:
+    return has_eth_type(columns, packets, ETH_TYPE_IPV6) & _protocol(columns, packets, ICMPV6)
+
+
+def _nd(*types: int) -> Callable[[Columns, Chosen], Holds]:
+    def holds(columns: Columns, packets: Chosen) -> Holds:
+        kind = value(columns, packets, TP_SRC_BITS)
+        return (
+            _icmpv6(columns, packets)
+            & np.isin(kind, np.array(types, np.uint64))
+            & (value(columns, packets, TP_DST_BITS) == 0)
+        )
+
+    return holds
+
+
+def _vlan(columns: Columns, packets: Chosen) -> Holds:
+    return (value(columns, packets, OUTER_TCI) & np.uint64(VLAN_CFI)) != 0
+
+
+def _eth_types(*eth_types: int) -> Callable[[Columns, Chosen], Holds]:
+    return lambda columns, packets: has_eth_type(columns, packets, *eth_types)
+
+
+def _conntrack(columns: Columns, packets: Chosen) -> Holds:
+    # ct_nw_proto is only set for a packet with a known original direction tuple.
+    return value(columns, packets, Bits(Column.CT, 8, 8)) != 0
+
+
+_CHECKS: Mapping[Prerequisite, Callable[[Columns, Chosen], Holds]] = MappingProxyType(
+    {
+        Prerequisite.VLAN_VID: _vlan,
+        Prerequisite.ARP: _eth_types(ETH_TYPE_ARP, ETH_TYPE_RARP),
+        Prerequisite.IPV4: _eth_types(ETH_TYPE_IP),
+        Prerequisite.IPV6: _eth_types(ETH_TYPE_IPV6),
+        Prerequisite.IP: is_ip,
+        Prerequisite.MPLS: _eth_types(ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST),
+        Prerequisite.TCP: _transport(TCP),
+        Prerequisite.UDP: _transport(UDP),
+        Prerequisite.SCTP: _transport(SCTP),
+        Prerequisite.ICMPV4: _icmp,
+        Prerequisite.ICMPV6: _icmpv6,
+        Prerequisite.ND: _nd(ND_SOLICIT, ND_ADVERT),
+        Prerequisite.ND_SOLICIT: _nd(ND_SOLICIT),
+        Prerequisite.ND_ADVERT: _nd(ND_ADVERT),
+        Prerequisite.NSH: _eth_types(ETH_TYPE_NSH),
+        Prerequisite.CT: _conntrack,
+    }
+)
+
+
+def holds(prerequisite: Prerequisite, columns: Columns, packets: Chosen) -> Holds | None:
+    """Which of ``packets`` meet ``prerequisite``; ``None`` for all of them.
+
+    Every packet here is an Ethernet frame, so that "Ethernet" always holds.
+    """
+    check = _CHECKS.get(prerequisite)
+    if check is None:
+        return None
+    met = check(columns, packets)
+    return None if met.all() else met

@@ -1,0 +1,113 @@
+"""The rules of a running switch: those of the program and those learned since, with their age.
+
+Everything is a column with one entry a rule, so that a batch updates counters and timers of all
+the rules it hit at once. Times are nanoseconds on the virtual clock (0 is when the dump was taken).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.pipeline.subtable import NO_ENTRY
+
+SECOND = 1_000_000_000
+NEVER = np.iinfo(np.int64).max
+
+_COLUMNS: dict[str, tuple[type[np.generic], int]] = {
+    "table": (np.int32, 0),
+    "priority": (np.int32, 0),
+    "shape": (np.int32, 0),
+    "row": (np.int64, 0),
+    "next_with_key": (np.int64, NO_ENTRY),
+    "alive": (np.bool_, True),
+    "cookie": (np.uint64, 0),
+    "n_packets": (np.int64, 0),
+    "n_bytes": (np.int64, 0),
+    "created": (np.int64, 0),
+    "modified": (np.int64, 0),
+    "used": (np.int64, 0),
+    "idle_timeout": (np.int32, 0),
+    "hard_timeout": (np.int32, 0),
+    "template": (np.int32, -1),
+    "made_by": (np.int32, -1),
+    "is_table_miss": (np.bool_, False),
+}
+
+
+class RuleColumns:
+    """Growing columns, one entry a rule; see ``_COLUMNS`` for their types.
+
+    ``template`` is the number of the learn template that wrote the rule's actions last, or -1 for
+    a rule that still has those of the dump; ``made_by`` that of the one that made the rule, or -1.
+    """
+
+    table: NDArray[np.int32]
+    priority: NDArray[np.int32]
+    shape: NDArray[np.int32]
+    row: NDArray[np.int64]
+    next_with_key: NDArray[np.int64]
+    alive: NDArray[np.bool_]
+    cookie: NDArray[np.uint64]
+    n_packets: NDArray[np.int64]
+    n_bytes: NDArray[np.int64]
+    created: NDArray[np.int64]
+    modified: NDArray[np.int64]
+    used: NDArray[np.int64]
+    idle_timeout: NDArray[np.int32]
+    hard_timeout: NDArray[np.int32]
+    template: NDArray[np.int32]
+    made_by: NDArray[np.int32]
+    is_table_miss: NDArray[np.bool_]
+
+    def __init__(self, count: int) -> None:
+        self._count = 0
+        self._store = {
+            name: np.full(max(count, 16), default, dtype)
+            for name, (dtype, default) in _COLUMNS.items()
+        }
+        self._show(count)
+
+    def _show(self, count: int) -> None:
+        self._count = count
+        for name, column in self._store.items():
+            setattr(self, name, column[:count])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def copy(self) -> Self:
+        """The same rules, to go their own way."""
+        twin = type(self)(0)
+        twin._store = {name: column.copy() for name, column in self._store.items()}
+        twin._show(self._count)
+        return twin
+
+    def append(self, n: int) -> NDArray[np.int64]:
+        """Add ``n`` rules with default entries; returns their numbers."""
+        first, count = self._count, self._count + n
+        if count > len(self._store["table"]):
+            for name, (dtype, default) in _COLUMNS.items():
+                grown = np.full(2 * count, default, dtype)
+                grown[:first] = self._store[name][:first]
+                self._store[name] = grown
+        self._show(count)
+        return np.arange(first, count)
+
+    def deadlines(self) -> NDArray[np.int64]:
+        """The last moment at which each rule is still there; ``NEVER`` if nothing ends it.
+
+        A rule goes when the clock is *past* modified + hard timeout or used + idle timeout
+        (ovs-ofctl(8), "idle_timeout", "hard_timeout").
+        """
+        hard = np.where(
+            self.hard_timeout > 0,
+            self.modified + self.hard_timeout.astype(np.int64) * SECOND,
+            NEVER,
+        )
+        idle = np.where(
+            self.idle_timeout > 0, self.used + self.idle_timeout.astype(np.int64) * SECOND, NEVER
+        )
+        return np.where(self.alive, np.minimum(hard, idle), NEVER)

@@ -1,0 +1,48 @@
+"""The stack of ``push`` and ``pop``: one for each packet, grown a level at a time for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from flowvm.actions.base import Packets
+
+
+class Stacks:
+    """The stacks of ``n`` packets. A value is a list of words, least significant first."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._heights = np.zeros(n, np.int64)
+        self._levels: list[list[NDArray[np.uint64]]] = []
+
+    def push(self, packets: Packets, words: list[NDArray[np.uint64]]) -> None:
+        """Push the value that ``words`` give for each of ``packets``."""
+        heights = self._heights[packets]
+        for height in np.unique(heights).tolist():
+            mine = heights == height
+            if height == len(self._levels):
+                self._levels.append([])
+            level = self._levels[height]
+            while len(level) < len(words):
+                level.append(np.zeros(self._n, np.uint64))
+            for number, stored in enumerate(level):
+                stored[packets[mine]] = words[number][mine] if number < len(words) else 0
+        self._heights[packets] += 1
+
+    def pop(
+        self, packets: Packets, n_words: int
+    ) -> tuple[NDArray[np.bool_], list[NDArray[np.uint64]]]:
+        """Take the top off; says which of ``packets`` had one, and the values as ``n_words`` words."""
+        heights = self._heights[packets]
+        words = [np.zeros(len(packets), np.uint64) for _ in range(n_words)]
+        for height in np.unique(heights[heights > 0]).tolist():
+            mine = heights == height
+            for number, stored in enumerate(self._levels[height - 1][:n_words]):
+                words[number][mine] = stored[packets[mine]]
+        there = heights > 0
+        self._heights[packets[there]] -= 1
+        return there, words

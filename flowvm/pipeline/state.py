@@ -1,0 +1,362 @@
+"""What changes while a program runs: learned rules, timers, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.flow import Flow
+from flowvm.pipeline.learning import LearnTemplate, Target
+from flowvm.pipeline.program import Program, Shape, Subtable
+from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
+from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
+
+if TYPE_CHECKING:
+    from flowvm.actions.base import Operands, Operation
+    from flowvm.actions.learning import LearnFlow
+
+
+class LearnedSubtable:
+    """Rules learned into one table with one mask and one priority: one rule a key."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.mask = target.mask
+        self.max_priority = target.priority
+        self.index = KeyIndex(len(target.mask.columns))
+        self.heads: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def copy(self) -> LearnedSubtable:
+        twin = LearnedSubtable(self.target)
+        twin.index = self.index.copy()
+        twin.heads = self.heads.copy()
+        return twin
+
+    def put(self, keys: NDArray[np.uint64], rules: NDArray[np.int64]) -> None:
+        """Let ``rules`` be what the distinct ``keys`` stand for from now on."""
+        numbers = self.index.find(keys)
+        new = numbers == NO_ENTRY
+        self.heads[numbers[~new]] = rules[~new]
+        if new.any():
+            self.index.add(keys[:, new])
+            self.heads = np.concatenate([self.heads, rules[new]])
+
+
+class LearnedShape:
+    """The actions of learned rules of one template: rows of operands, as in a program's shape."""
+
+    def __init__(self, operations: tuple[Operation, ...], widths: tuple[int, ...]) -> None:
+        self.operations = operations
+        self._widths = widths
+        self._count = 0
+        self._store = np.zeros((sum(widths), 16), np.uint64)
+
+    def copy(self) -> LearnedShape:
+        twin = LearnedShape(self.operations, self._widths)
+        twin._count = self._count
+        twin._store = self._store.copy()
+        return twin
+
+    @property
+    def n_operands(self) -> int:
+        return len(self._store)
+
+    @property
+    def rows(self) -> Operands:
+        """All operands, shape (operands of all operations, rows)."""
+        return self._store[:, : self._count]
+
+    @property
+    def operands(self) -> tuple[Operands, ...]:
+        """The operands by operation, as in :class:`Shape`."""
+        ends = np.cumsum(self._widths)
+        return tuple(
+            self.rows[end - width : end] for end, width in zip(ends, self._widths, strict=True)
+        )
+
+    def append(self, rows: Operands) -> NDArray[np.int64]:
+        first, count = self._count, self._count + rows.shape[1]
+        if count > self._store.shape[1]:
+            grown = np.zeros((len(self._store), 2 * count), np.uint64)
+            grown[:, :first] = self.rows
+            self._store = grown
+        self._count = count
+        self._store[:, first:count] = rows
+        return np.arange(first, count)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A rule that went, and why: "hard timeout", "idle timeout" or "delete" (ofp_flow_removed)."""
+
+    rule: int
+    reason: str
+    time: int
+
+
+class State:
+    """The mutable side of a switch. It can be copied; a copy goes its own way."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.now = 0
+        self.rules = RuleColumns(len(program.rules))
+        self.shapes: list[Shape | LearnedShape] = list(program.shapes)
+        self.templates: list[LearnTemplate] = []
+        self.learned: dict[Target, LearnedSubtable] = {}
+        self._template_of: dict[LearnFlow, LearnTemplate] = {}
+        self._learned_shapes: dict[tuple[Operation, ...], int] = {}
+        self.removals: list[Removal] = []
+        self._subtables: dict[int, tuple[Subtable | LearnedSubtable, ...]] = {}
+        self._any_dead = False
+        self._deadline: int = NEVER
+        self._start()
+
+    def _start(self) -> None:
+        rules, program = self.rules, self.program
+        for name in ("table", "priority", "shape", "row", "next_with_key"):
+            getattr(rules, name)[:] = getattr(program.rules, name)
+        for number, flow in enumerate(program.flows):
+            duration = int((flow.duration or Decimal(0)) * SECOND)
+            hard_age = duration if flow.hard_age is None else flow.hard_age * SECOND
+            rules.cookie[number] = flow.cookie or 0
+            rules.is_table_miss[number] = flow.priority == 0 and not flow.match.terms
+            rules.n_packets[number] = flow.n_packets or 0
+            rules.n_bytes[number] = flow.n_bytes or 0
+            rules.created[number] = -duration
+            rules.modified[number] = -hard_age
+            rules.used[number] = -_idle_age(flow, hard_age)
+            rules.idle_timeout[number] = flow.idle_timeout
+            rules.hard_timeout[number] = flow.hard_timeout
+        self._deadline = int(rules.deadlines().min(initial=NEVER))
+
+    def copy(self) -> State:
+        """A state of its own, equal to this one now."""
+        twin = State.__new__(State)
+        twin.program = self.program
+        twin.now = self.now
+        twin.rules = self.rules.copy()
+        n = len(self.program.shapes)
+        twin.shapes = [*self.shapes[:n]]
+        twin.shapes += [s.copy() for s in self.shapes[n:] if isinstance(s, LearnedShape)]
+        twin.templates = list(self.templates)
+        twin.learned = {target: subtable.copy() for target, subtable in self.learned.items()}
+        twin._template_of = dict(self._template_of)
+        twin._learned_shapes = dict(self._learned_shapes)
+        twin.removals = list(self.removals)
+        twin._subtables = {}
+        twin._any_dead = self._any_dead
+        twin._deadline = self._deadline
+        return twin
+
+    # -- lookup ---------------------------------------------------------------------------------
+
+    def subtables(self, table: int) -> tuple[Subtable | LearnedSubtable, ...]:
+        """The subtables of ``table``, those with rules of high priority first."""
+        found = self._subtables.get(table)
+        if found is None:
+            learned = [s for target, s in self.learned.items() if target.table == table]
+            both = [*self.program.tables.get(table, ()), *learned]
+            found = tuple(sorted(both, key=lambda s: -s.max_priority))
+            self._subtables[table] = found
+        return found
+
+    def lookup(
+        self, table: int, columns: NDArray[np.uint64], packets: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The rule of highest priority that each packet matches in ``table``, or -1."""
+        best = np.full(len(packets), NO_ENTRY, np.int64)
+        best_priority = np.full(len(packets), -1, np.int32)
+        undecided: NDArray[np.int64] | slice = slice(None)
+        some = packets
+        for subtable in self.subtables(table):
+            if (best_priority >= 0).any():
+                undecided = np.flatnonzero(best_priority < subtable.max_priority)
+                some = packets[undecided]
+                if not len(some):
+                    break
+            keys = masked_keys(columns, subtable.mask, some)
+            numbers = subtable.index.find(keys)
+            found = np.where(numbers >= 0, subtable.heads[numbers], NO_ENTRY)
+            found = self.skip_dead(found)
+            priority = np.where(found >= 0, self.rules.priority[found], np.int32(-1))
+            better = priority > best_priority[undecided]
+            best[undecided] = np.where(better, found, best[undecided])
+            best_priority[undecided] = np.where(better, priority, best_priority[undecided])
+        return best
+
+    def skip_dead(self, rules: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each rule the first of its chain that is still there, or -1."""
+        if not self._any_dead:
+            return rules
+        rules = rules.copy()
+        while True:
+            dead = np.flatnonzero(rules >= 0)
+            dead = dead[~self.rules.alive[rules[dead]]]
+            if not len(dead):
+                return rules
+            rules[dead] = self.rules.next_with_key[rules[dead]]
+
+    def find_exactly(self, target: Target, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The rules with just this table, mask and priority, and these keys; -1 where none."""
+        found = np.full(keys.shape[1], NO_ENTRY, np.int64)
+        for subtable in self.subtables(target.table):
+            if subtable.mask != target.mask:
+                continue
+            numbers = subtable.index.find(keys)
+            rules = self.skip_dead(np.where(numbers >= 0, subtable.heads[numbers], NO_ENTRY))
+            while True:
+                lower = (rules >= 0) & (self.rules.priority[rules] != target.priority)
+                if not lower.any():
+                    break
+                following = self.rules.next_with_key[rules[lower]]
+                rules[lower] = self.skip_dead(following)
+            found = np.where(rules >= 0, rules, found)
+        return found
+
+    # -- learned rules --------------------------------------------------------------------------
+
+    def learned_subtable(self, target: Target) -> LearnedSubtable:
+        """Where rules of ``target`` are kept, made if need be."""
+        if target not in self.learned:
+            self.learned[target] = LearnedSubtable(target)
+            self._subtables.pop(target.table, None)
+        return self.learned[target]
+
+    def add_rules(
+        self, target: Target, keys: NDArray[np.uint64], times: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Rules for distinct ``keys``, created at ``times``, with nothing else set yet."""
+        numbers = self.rules.append(keys.shape[1])
+        self.rules.table[numbers] = target.table
+        self.rules.priority[numbers] = target.priority
+        self.rules.is_table_miss[numbers] = target.priority == 0 and not target.mask.columns
+        for name in ("created", "modified", "used"):
+            getattr(self.rules, name)[numbers] = times
+        self.learned_subtable(target).put(keys, numbers)
+        return numbers
+
+    def template(self, operation: LearnFlow) -> LearnTemplate:
+        """What flows learned by ``operation`` have in common, worked out once."""
+        if operation not in self._template_of:
+            template = operation.template(len(self.templates))
+            self.templates.append(template)
+            self._template_of[operation] = template
+        return self._template_of[operation]
+
+    def shape_of(self, operations: tuple[Operation, ...], widths: tuple[int, ...]) -> int:
+        """The number of the shape of learned rules with these operations."""
+        if operations not in self._learned_shapes:
+            self.shapes.append(LearnedShape(operations, widths))
+            self._learned_shapes[operations] = len(self.shapes) - 1
+        return self._learned_shapes[operations]
+
+    def has_room(self, template: LearnTemplate, pending: int) -> bool:
+        """Whether ``limit`` lets one more flow be learned, ``pending`` others just having been."""
+        rules = self.rules
+        same = rules.alive & (rules.table == template.target.table)
+        same &= rules.cookie == np.uint64(template.cookie)
+        return int(same.sum()) + pending < template.limit
+
+    def learned_shape(self, number: int) -> LearnedShape:
+        """The shape of that number, which must be one of a learn template."""
+        shape = self.shapes[number]
+        assert isinstance(shape, LearnedShape)
+        return shape
+
+    def acts_as(self, rules: NDArray[np.int64], contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether the actions of each rule are those that ``contents`` describe.
+
+        ``contents`` has shape (1 + operands, rules): the number of a learned shape, then its
+        operands, zero where it has fewer.
+        """
+        same = np.zeros(len(rules), bool)
+        numbers = self.rules.shape[rules]
+        for number in np.unique(numbers).tolist():
+            mine = np.flatnonzero(numbers == number)
+            have = self.shapes[number]
+            rows = self.rules.row[rules[mine]]
+            operands = np.concatenate([o[:, rows] for o in have.operands] or [contents[:0, mine]])
+            wanted = contents[:, mine]
+            for other in np.unique(wanted[0]).tolist():
+                if self.shapes[other].operations == have.operations:
+                    equal = wanted[0] == other
+                    equal &= (wanted[1 : 1 + len(operands)] == operands).all(axis=0)
+                    same[mine[equal]] = True
+        return same
+
+    def note_deadlines(self, rules: NDArray[np.int64]) -> None:
+        """Take into account that ``rules`` may expire now sooner than all others."""
+        self._deadline = min(self._deadline, int(self.rules.deadlines()[rules].min(initial=NEVER)))
+
+    # -- time -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> int:
+        """No rule expires while the clock is not past this (it can be earlier than need be)."""
+        return self._deadline
+
+    def advance(self, now: int) -> None:
+        """Move the clock to ``now``; rules whose time is over go."""
+        self.now = max(self.now, now)
+        if self.now <= self._deadline:
+            return
+        deadlines = self.rules.deadlines()
+        over = np.flatnonzero(deadlines < self.now)
+        for rule in over.tolist():
+            hard = int(self.rules.hard_timeout[rule])
+            by_hard = hard > 0 and self.now > int(self.rules.modified[rule]) + hard * SECOND
+            self.remove(rule, "hard timeout" if by_hard else "idle timeout")
+        self._deadline = int(self.rules.deadlines().min(initial=NEVER))
+
+    def remove(self, rule: int, reason: str) -> None:
+        """Take ``rule`` out of its table, and what it learned with ``delete_learned``."""
+        self.rules.alive[rule] = False
+        self._any_dead = True
+        self.removals.append(Removal(rule, reason, self.now))
+        for operation in self.shapes[self.rules.shape[rule]].operations:
+            for victim in self._only_learned_by(operation):
+                self.remove(victim, "delete")
+
+    def _only_learned_by(self, operation: Operation) -> Iterator[int]:
+        """Flows that were learned with ``delete_learned`` by ``operation`` and by no other now."""
+        owned = operation.owns
+        if owned is None:
+            return
+        rules = self.rules
+        owners = {
+            number
+            for number, shape in enumerate(self.shapes)
+            if any(o.owns == owned for o in shape.operations)
+        }
+        if np.isin(rules.shape[rules.alive], list(owners)).any():
+            return
+        table, cookie = owned
+        victims = rules.alive & (rules.table == table) & (rules.cookie == np.uint64(cookie))
+        yield from np.flatnonzero(victims).tolist()
+
+
+def _idle_age(flow: Flow, hard_age: int) -> int:
+    """How long ago a packet last hit ``flow``, in nanoseconds.
+
+    A dump without ``idle_age`` (OpenFlow 1.3) does not say; a flow that no packet has hit was last
+    "used" when it was made, and for any other the dump is taken to be of that very moment.
+    """
+    if flow.idle_age is not None:
+        return flow.idle_age * SECOND
+    return 0 if flow.n_packets else hard_age
+
+
+def masked_keys(
+    columns: NDArray[np.uint64], mask: Mask, packets: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """The columns that ``mask`` selects, under it, of ``packets``: shape (columns, packets)."""
+    keys = np.empty((len(mask.columns), len(packets)), np.uint64)
+    for i, (column, bits) in enumerate(zip(mask.columns, mask.masks, strict=True)):
+        np.bitwise_and(columns[column][packets], np.uint64(bits), out=keys[i])
+    return keys

@@ -1,0 +1,140 @@
+"""Subtables: the rules of a table that share one mask, found by hashing the masked key.
+
+This is tuple space search (Srinivasan, Suri, Varghese 1999), as Open vSwitch's classifier does it,
+but for all packets of a batch at once. A key is the masked words of a few columns; the hash table
+is open addressing with linear probing, and a round of probing is one step for all packets that
+have not found their answer yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_FOLD = np.uint64(32)
+_FEW = 4  # up to so many keys, comparing with each beats hashing
+NO_ENTRY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What a subtable compares: some columns and the bits of each, in column order."""
+
+    columns: tuple[int, ...]
+    masks: tuple[int, ...]
+
+    @property
+    def array(self) -> NDArray[np.uint64]:
+        return np.array(self.masks, np.uint64)[:, None]
+
+
+def hash_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A 64-bit hash of each column of ``keys``, shape (words, n)."""
+    hashed = np.full(keys.shape[1], keys.shape[0], np.uint64)
+    for word in keys:
+        hashed ^= word
+        hashed *= _MULTIPLIER
+        hashed ^= hashed >> _FOLD
+    return hashed
+
+
+class KeyIndex:
+    """Keys of ``n_words`` words each, numbered in the order they came, and found by value.
+
+    Grows as keys are added; a key is never removed (what it stands for may go away).
+    """
+
+    def __init__(self, n_words: int, capacity: int = 8) -> None:
+        self._n_words = n_words
+        self._count = 0
+        self._keys = np.zeros((n_words, capacity), np.uint64)
+        self._slots = np.full(self._slots_for(capacity), NO_ENTRY, np.int64)
+
+    @staticmethod
+    def _slots_for(capacity: int) -> int:
+        return max(16, 1 << (2 * capacity - 1).bit_length())
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """The keys so far, shape (words, n)."""
+        return self._keys[:, : self._count]
+
+    def copy(self) -> KeyIndex:
+        """An index of its own that holds the same keys."""
+        twin = KeyIndex.__new__(KeyIndex)
+        twin._n_words = self._n_words
+        twin._count = self._count
+        twin._keys = self._keys.copy()
+        twin._slots = self._slots.copy()
+        return twin
+
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The number of each of ``keys`` (words, n), or -1."""
+        if self._n_words == 0:
+            return np.full(keys.shape[1], 0 if self._count else NO_ENTRY, np.int64)
+        if self._count <= _FEW:
+            return self._find_among_few(keys)
+        found = np.full(keys.shape[1], NO_ENTRY, np.int64)
+        last = np.uint64(len(self._slots) - 1)
+        position = (hash_keys(keys) & last).astype(np.int64)
+        entry = self._slots[position]
+        searching = np.flatnonzero(entry != NO_ENTRY)
+        entry = entry[searching]
+        while len(searching):
+            equal = self._keys[0][entry] == keys[0][searching]
+            for word in range(1, self._n_words):
+                equal &= self._keys[word][entry] == keys[word][searching]
+            found[searching[equal]] = entry[equal]
+            searching = searching[~equal]
+            position[searching] = (position[searching] + 1) & int(last)
+            entry = self._slots[position[searching]]
+            going_on = entry != NO_ENTRY
+            searching, entry = searching[going_on], entry[going_on]
+        return found
+
+    def _find_among_few(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        found = np.full(keys.shape[1], NO_ENTRY, np.int64)
+        for number in range(self._count):
+            equal = keys[0] == self._keys[0, number]
+            for word in range(1, self._n_words):
+                equal &= keys[word] == self._keys[word, number]
+            found[equal] = number
+        return found
+
+    def add(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Add keys that are distinct and not there yet; returns their numbers."""
+        first, n = self._count, keys.shape[1]
+        if first + n > self._keys.shape[1]:
+            grown = np.zeros((self._n_words, max(2 * self._keys.shape[1], first + n)), np.uint64)
+            grown[:, :first] = self._keys[:, :first]
+            self._keys = grown
+        self._keys[:, first : first + n] = keys
+        self._count += n
+        if 2 * self._count > len(self._slots):
+            self._slots = np.full(self._slots_for(self._count), NO_ENTRY, np.int64)
+            self._place(0, self._count)
+        else:
+            self._place(first, self._count)
+        return np.arange(first, self._count)
+
+    def _place(self, first: int, last: int) -> None:
+        """Give the keys numbered ``first`` to ``last`` a slot each."""
+        if self._n_words == 0:
+            return
+        wrap = len(self._slots) - 1
+        waiting = np.arange(first, last)
+        hashed = hash_keys(self._keys[:, first:last])
+        position = (hashed & np.uint64(wrap)).astype(np.int64)
+        while len(waiting):
+            free = self._slots[position] == NO_ENTRY
+            self._slots[position[free]] = waiting[free]
+            # Of several that met in one free slot one remains; the others go on.
+            placed = self._slots[position] == waiting
+            waiting = waiting[~placed]
+            position = (position[~placed] + 1) & wrap

@@ -1,0 +1,148 @@
+"""The flow that ``ofproto/trace`` takes: a packet's headers, written like a match.
+
+Semantics: ovs-vswitchd(8), "ofproto/trace". Every value is exact, no field is set twice, and a
+field's prerequisites must be among the rest. Two freedoms go beyond Open vSwitch: the order does
+not matter, and ``tp_src``, ``tp_dst``, ``icmp_type`` and ``icmp_code`` are taken with any protocol
+that has them, so that what ``ofproto/trace`` prints can be given back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from flowvm.columns import Column
+from flowvm.fields import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
+    ETH_TYPE_RARP,
+    Field,
+    Prerequisite,
+)
+from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
+from flowvm.text.errors import WordError
+from flowvm.text.parse import make_term, read
+from flowvm.text.tree import Item, Items
+
+_IP = (ETH_TYPE_IP, ETH_TYPE_IPV6)
+_MPLS = (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST)
+_TCP, _UDP, _SCTP, _ICMP, _ICMP6 = 6, 17, 132, 1, 58
+
+_NEEDS: Mapping[Prerequisite, tuple[tuple[int, ...], tuple[int, ...]]] = MappingProxyType(
+    {
+        Prerequisite.ARP: ((ETH_TYPE_ARP, ETH_TYPE_RARP), ()),
+        Prerequisite.IPV4: ((ETH_TYPE_IP,), ()),
+        Prerequisite.IPV6: ((ETH_TYPE_IPV6,), ()),
+        Prerequisite.IP: (_IP, ()),
+        Prerequisite.MPLS: (_MPLS, ()),
+        Prerequisite.NSH: ((ETH_TYPE_NSH,), ()),
+        Prerequisite.TCP: (_IP, (_TCP,)),
+        Prerequisite.UDP: (_IP, (_UDP,)),
+        Prerequisite.SCTP: (_IP, (_SCTP,)),
+        Prerequisite.ICMPV4: ((ETH_TYPE_IP,), (_ICMP,)),
+        Prerequisite.ICMPV6: ((ETH_TYPE_IPV6,), (_ICMP6,)),
+        Prerequisite.ND: ((ETH_TYPE_IPV6,), (_ICMP6,)),
+        Prerequisite.ND_SOLICIT: ((ETH_TYPE_IPV6,), (_ICMP6,)),
+        Prerequisite.ND_ADVERT: ((ETH_TYPE_IPV6,), (_ICMP6,)),
+    }
+)
+"""The Ethernet types and IP protocols that a prerequisite allows; none means any."""
+
+_TYPE_NEEDED: Mapping[Prerequisite, tuple[int, ...]] = MappingProxyType(
+    {
+        Prerequisite.ND: (135, 136),
+        Prerequisite.ND_SOLICIT: (135,),
+        Prerequisite.ND_ADVERT: (136,),
+    }
+)
+"""The ICMPv6 types that a prerequisite allows."""
+
+_COMMON: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "tp_src": (_TCP, _UDP, _SCTP),
+        "tp_dst": (_TCP, _UDP, _SCTP),
+        "icmp_type": (_ICMP, _ICMP6),
+        "icmp_code": (_ICMP, _ICMP6),
+    }
+)
+"""Spellings that ovs-ofctl prints for several protocols, and those protocols."""
+
+
+def parse_br_flow(text: str, ports: Mapping[str, int] | None = None) -> Match:
+    """The packet's headers, as a match that is exact in every field the text names.
+
+    With ``ports`` given, ports' names become their numbers. Raises FlowSyntaxError.
+    """
+    return read(text, "list", lambda items: _make_br_flow(items, ports))
+
+
+def _make_br_flow(items: Items, ports: Mapping[str, int] | None) -> Match:
+    present = [item for item in items if item is not None]
+    terms = [_make_exact(item, ports) for item in present]
+    seen: dict[Column, int] = {}
+    values: dict[str, int] = {}
+    for item, term in zip(present, terms, strict=True):
+        for row, value, mask in term.constraints():
+            _mark_set(item, row, mask, seen)
+            if isinstance(value, int):
+                values[row.name] = value
+    for item, term in zip(present, terms, strict=True):
+        if isinstance(term, FieldMatch) and not _prerequisites_met(term, values):
+            raise WordError(
+                item.key,
+                f"{item.key} does not exist in such a packet",
+                f"{term.field.prerequisite.value} among the other fields",
+            )
+    return Match(tuple(terms))
+
+
+def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
+    term = make_term(item)
+    if isinstance(term, ProtocolMatch):
+        return term
+    word = item.value or item.key
+    whole_frag = term.field.name == "ip_frag" and term.mask == 3
+    if term.mask != term.field.full_mask and not whole_frag and term.field.name != "tun_flags":
+        raise WordError(word, "a packet's headers have no masks", "an exact value")
+    if isinstance(term.value, str) and ports is not None:
+        if term.value not in ports:
+            raise WordError(word, f'there is no port "{term.value}"', "a port's number or name")
+        return FieldMatch(term.field, ports[term.value], term.mask, term.spelling)
+    return term
+
+
+def _mark_set(item: Item, row: Field, mask: int, seen: dict[Column, int]) -> None:
+    """Note which bits the field has; fields that share bits cannot both be set."""
+    if row.bits is None:
+        return
+    for column, bits in row.bits.words(mask):
+        if seen.get(column, 0) & bits:
+            raise WordError(item.key, f"{item.key} sets {row.name} a second time")
+        seen[column] = seen.get(column, 0) | bits
+
+
+def _prerequisites_met(term: FieldMatch, values: Mapping[str, int]) -> bool:
+    need = term.field.prerequisite
+    eth_type, nw_proto = values.get("eth_type", 0), values.get("nw_proto", 0)
+    packet_type = values.get("packet_type", 0)
+    if packet_type >> 16 == 1:
+        eth_type = packet_type & 0xFFFF
+    if need is Prerequisite.ETHERNET:
+        return packet_type == 0
+    if need is Prerequisite.VLAN_VID:
+        return any(name in values for name in ("vlan_vid", "vlan_tci", "dl_vlan"))
+    if need is Prerequisite.CT:
+        return bool(values.get("ct_state"))
+    if need not in _NEEDS:
+        return True
+    eth_types, protocols = _NEEDS[need]
+    if term.spelling in _COMMON:
+        eth_types, protocols = _IP, _COMMON[term.spelling]
+    if eth_type not in eth_types or (protocols and nw_proto not in protocols):
+        return False
+    types = _TYPE_NEEDED.get(need)
+    return types is None or values.get("icmpv6_type", values.get("icmp_type", 0)) in types

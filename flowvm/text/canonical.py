@@ -1,0 +1,232 @@
+"""The match that Open vSwitch prints for given words of a key, whatever text they came from.
+
+Rules that ``learn`` makes have no text of their own; and a packet's headers are shown as a match on
+all of them. The order of the terms, and which are shown as what, are facts of ``match_format`` in
+Open vSwitch 3.1's lib/match.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
+from flowvm.fields import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
+    ETH_TYPE_RARP,
+    INNER_TCI,
+    N_REGS,
+    OUTER_TCI,
+    Bits,
+    field,
+)
+from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
+from flowvm.text.terms import format_term
+
+Words = Mapping[Column, tuple[int, int]]
+"""(value, mask) of each column; a column that is absent is not matched."""
+
+_PROTOCOLS = {
+    (ETH_TYPE_IP, 1): "icmp",
+    (ETH_TYPE_IP, 6): "tcp",
+    (ETH_TYPE_IP, 17): "udp",
+    (ETH_TYPE_IP, 132): "sctp",
+    (ETH_TYPE_IPV6, 58): "icmp6",
+    (ETH_TYPE_IPV6, 6): "tcp6",
+    (ETH_TYPE_IPV6, 17): "udp6",
+    (ETH_TYPE_IPV6, 132): "sctp6",
+}
+_NETWORKS = {
+    ETH_TYPE_IP: "ip",
+    ETH_TYPE_IPV6: "ipv6",
+    ETH_TYPE_ARP: "arp",
+    ETH_TYPE_RARP: "rarp",
+    ETH_TYPE_MPLS: "mpls",
+    ETH_TYPE_MPLS_MCAST: "mplsm",
+}
+_ARPS = (ETH_TYPE_ARP, ETH_TYPE_RARP)
+_ICMP, _TCP, _ICMP6 = 1, 6, 58
+_CT_STATE_MASK = 0xFF
+_FRAG_MASK = 3
+_DSCP_MASK = 0xFC
+_NS_ETHERTYPE = 1
+
+
+def canonical_match(words: Words) -> Match:
+    """The match on ``words``, in the terms and the order of Open vSwitch 3.1.
+
+    What has no field to name it (an inner VLAN tag, MPLS labels below the first) is left out.
+    """
+    return Match(tuple(term for term in _terms(words) if not isinstance(term, str)))
+
+
+def format_words(words: Words) -> str:
+    """The text of the match on ``words``, as ``ofproto/trace`` shows a packet's flow.
+
+    Other than a Match, it can show inner VLAN tags and MPLS labels.
+    """
+    return ",".join(term if isinstance(term, str) else format_term(term) for term in _terms(words))
+
+
+def _get(words: Words, bits: Bits) -> tuple[int, int]:
+    if bits.width <= 64:
+        value, mask = words.get(bits.column, (0, 0))
+        ones = (1 << bits.width) - 1
+        return value >> bits.shift & ones, mask >> bits.shift & ones
+    value = mask = 0
+    for i in range(bits.width // 64):
+        v, m = words.get(Column(bits.column + i), (0, 0))
+        value, mask = value << 64 | v, mask << 64 | m
+    return value, mask
+
+
+def _named(words: Words, name: str) -> tuple[int, int]:
+    bits = field(name).bits
+    assert bits is not None
+    return _get(words, bits)
+
+
+def _field(words: Words, *spellings: str) -> Iterator[FieldMatch]:
+    """The terms of those of the fields that the words match, under these names."""
+    for spelling in spellings:
+        value, mask = _named(words, spelling)
+        if mask:
+            yield FieldMatch(field(spelling), value & mask, mask, spelling)
+
+
+def _whole(words: Words, *spellings: str) -> Iterator[FieldMatch]:
+    """The same for fields that are shown whole even if only a part is matched."""
+    for term in _field(words, *spellings):
+        yield FieldMatch(term.field, term.value, term.field.full_mask, term.spelling)
+
+
+def _terms(words: Words) -> Iterator[MatchTerm | str]:
+    eth_type, eth_type_mask = _named(words, "eth_type")
+    nw_proto, nw_proto_mask = _named(words, "nw_proto")
+    yield from _field(words, "pkt_mark", "recirc_id", "dp_hash")
+    yield from _whole(words, "conj_id", "skb_priority", "actset_output")
+    yield from _connection_terms(words)
+    for term in _whole(words, "packet_type"):
+        if term.value:
+            yield term
+        assert isinstance(term.value, int)
+        if term.value >> 16 == _NS_ETHERTYPE:
+            eth_type = term.value & 0xFFFF
+
+    network = _NETWORKS.get(eth_type) if eth_type_mask else None
+    protocol = _PROTOCOLS.get((eth_type, nw_proto)) if eth_type_mask and nw_proto_mask else None
+    if protocol or network:
+        yield ProtocolMatch(protocol or network or "")
+    yield from _field(words, *(f"reg{i}" for i in range(N_REGS)))
+    yield from _tunnel_terms(words)
+    yield from _field(words, "metadata", "in_port")
+    yield from _vlan_terms(words)
+    yield from _field(words, "dl_src", "dl_dst")
+    if not network:
+        yield from _field(words, "dl_type")
+    yield from _network_terms(words, eth_type, show_protocol=not protocol)
+    for term in _field(words, "nw_frag"):
+        assert isinstance(term.value, int)
+        if term.mask & _FRAG_MASK:
+            yield FieldMatch(term.field, term.value & _FRAG_MASK, term.mask & _FRAG_MASK, "nw_frag")
+    yield from _transport_terms(words, eth_type, nw_proto)
+
+
+def _connection_terms(words: Words) -> Iterator[MatchTerm]:
+    for term in _field(words, "ct_state"):
+        exact = term.mask & _CT_STATE_MASK == _CT_STATE_MASK
+        mask = term.field.full_mask if exact else term.mask
+        yield FieldMatch(term.field, term.value, mask, term.spelling)
+    yield from _field(words, "ct_zone", "ct_mark", "ct_label")
+    yield from _field(words, "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst")
+    for term in _whole(words, "ct_nw_proto"):
+        yield term
+        yield from _field(words, "ct_tp_src", "ct_tp_dst")
+
+
+def _tunnel_terms(words: Words) -> Iterator[MatchTerm]:
+    yield from _field(words, "tun_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst")
+    yield from _field(words, "tun_gbp_id")
+    yield from _whole(words, "tun_gbp_flags", "tun_tos", "tun_ttl", "tun_erspan_ver")
+    erspan_version, _ = _named(words, "tun_erspan_ver")
+    if erspan_version == 1:
+        yield from _whole(words, "tun_erspan_idx")
+    elif erspan_version == 2:
+        yield from _whole(words, "tun_erspan_dir", "tun_erspan_hwid")
+    yield from _whole(words, "gtpu_flags", "gtpu_msgtype")
+    yield from _field(words, "tun_flags")
+
+
+def _vlan_terms(words: Words) -> Iterator[MatchTerm | str]:
+    for bits, suffix in ((OUTER_TCI, ""), (INNER_TCI, "1")):
+        tci, mask = _get(words, bits)
+        if not mask:
+            return
+        for name, value, value_mask in _vlan_parts(tci, mask):
+            term = FieldMatch(field(name), value, value_mask, name + suffix)
+            yield format_term(term) if suffix else term
+
+
+def _vlan_parts(tci: int, mask: int) -> Iterator[tuple[str, int, int]]:
+    vid_mask, pcp_mask = mask & VLAN_VID_MASK, mask & VLAN_PCP_MASK
+    if (
+        mask & tci & VLAN_CFI
+        and vid_mask in (0, VLAN_VID_MASK)
+        and pcp_mask in (0, VLAN_PCP_MASK)
+        and (vid_mask or pcp_mask)
+    ):
+        if vid_mask:
+            yield "dl_vlan", tci & VLAN_VID_MASK, field("dl_vlan").full_mask
+        if pcp_mask:
+            yield "dl_vlan_pcp", tci >> 13, field("dl_vlan_pcp").full_mask
+    else:
+        yield "vlan_tci", tci & mask, mask
+
+
+def _network_terms(words: Words, eth_type: int, show_protocol: bool) -> Iterator[MatchTerm | str]:
+    if eth_type == ETH_TYPE_IPV6:
+        yield from _field(words, "ipv6_src", "ipv6_dst", "ipv6_label")
+    elif eth_type in _ARPS:
+        yield from _field(words, "arp_spa", "arp_tpa")
+    elif eth_type == ETH_TYPE_NSH:
+        yield from _nsh_terms(words)
+    else:
+        yield from _field(words, "nw_src", "nw_dst")
+    if show_protocol:
+        yield from _whole(words, "arp_op" if eth_type in _ARPS else "nw_proto")
+    if eth_type in _ARPS:
+        yield from _field(words, "arp_sha", "arp_tha")
+    tos, tos_mask = _named(words, "nw_tos")
+    if tos_mask & _DSCP_MASK:
+        yield FieldMatch.exact("nw_tos", tos & _DSCP_MASK)
+    yield from _whole(words, "nw_ecn", "nw_ttl")
+    yield from _whole(words, "mpls_label", "mpls_tc", "mpls_ttl", "mpls_bos")
+    for i, bits in enumerate((Bits(Column.MPLS, 0, 32), Bits(Column.MPLS_2, 32, 32)), start=1):
+        entry, entry_mask = _get(words, bits)
+        if entry_mask == 0xFFFF_FFFF:
+            yield f"mpls_lse{i}={entry}"
+        elif entry_mask:
+            yield f"mpls_lse{i}={entry:#010x}/{entry_mask:#010x}"
+
+
+def _nsh_terms(words: Words) -> Iterator[MatchTerm]:
+    yield from _field(words, "nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_spi", "nsh_si")
+    md_type, md_type_mask = _named(words, "nsh_mdtype")
+    if md_type == 1 and md_type_mask:
+        yield from _field(words, "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4")
+
+
+def _transport_terms(words: Words, eth_type: int, nw_proto: int) -> Iterator[MatchTerm]:
+    if (eth_type, nw_proto) == (ETH_TYPE_IP, _ICMP):
+        yield from _field(words, "icmp_type", "icmp_code")
+    elif (eth_type, nw_proto) == (ETH_TYPE_IPV6, _ICMP6):
+        yield from _field(words, "icmp_type", "icmp_code", "nd_target", "nd_sll", "nd_tll")
+        yield from _field(words, "nd_reserved", "nd_options_type")
+    else:
+        yield from _field(words, "tp_src", "tp_dst")
+    if eth_type in (ETH_TYPE_IP, ETH_TYPE_IPV6) and nw_proto == _TCP:
+        yield from _field(words, "tcp_flags")
