@@ -3,7 +3,7 @@
 A batch of N packets is an array of ``uint64`` with one row per column. A value wider than 64 bits
 takes consecutive columns, most significant word first. Fields that Open vSwitch keeps in one
 member of its flow key (``nw_src`` and ``arp_spa``, ``arp_sha`` and ``nd_sll``, ``tp_src`` and
-``icmp_type``) share their bits here too, so that reading one after writing the other agrees with it.
+``icmp_type``) share their bits here too, so that reading one after writing the other agrees.
 Fields that rules like to match together share a word, which keeps lookup keys short.
 """
 

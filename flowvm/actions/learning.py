@@ -220,7 +220,7 @@ def _is_port(words: Operands) -> NDArray[np.bool_]:
     ports = words[0]
     fits = (ports <= ReservedPort.NONE) & ~words[1:].any(axis=0)
     allowed = (ports < ReservedPort.MAX) | np.isin(ports, np.array(_LEARNABLE_RESERVED, np.uint64))
-    return fits & allowed
+    return np.asarray(fits & allowed, bool)
 
 
 def render_actions(

@@ -76,7 +76,7 @@ def write(
     columns: NDArray[np.uint64],
     packets: NDArray[np.int64],
     layout: Sequence[Piece],
-    words: Sequence[NDArray[np.uint64]],
+    words: Sequence[NDArray[np.uint64]] | NDArray[np.uint64],
 ) -> None:
     """Store a value (words as :func:`read` gives them) into the bits that ``layout`` describes."""
     for piece in layout:
@@ -90,8 +90,8 @@ def write_masked(
     columns: NDArray[np.uint64],
     packets: NDArray[np.int64],
     layout: Sequence[Piece],
-    words: Sequence[NDArray[np.uint64]],
-    masks: Sequence[NDArray[np.uint64]],
+    words: Sequence[NDArray[np.uint64]] | NDArray[np.uint64],
+    masks: Sequence[NDArray[np.uint64]] | NDArray[np.uint64],
 ) -> None:
     """As :func:`write`, but only the bits that each packet's ``masks`` select."""
     for piece in layout:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from flowvm.packet.frames import Frames
 if TYPE_CHECKING:
     from flowvm.actions.base import Packets
     from flowvm.pipeline.engine import Run
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 UNLIMITED = 0xFFFF
 _NO_COMMIT = -1
@@ -138,7 +140,7 @@ class EmissionLog:
         if len(changed):
             self._packets.append(changed)
             self._parents.append(self._commit_of[changed])
-            self._snapshots.append(self._run.columns[np.ix_(self._columns, changed)])
+            self._snapshots.append(self._run.columns[np.array(self._columns)[:, None], changed])
             numbers = np.arange(self._n_commits, self._n_commits + len(changed))
             self._commit_of[changed] = numbers
             self._n_commits += len(changed)
@@ -198,7 +200,7 @@ class EmissionLog:
         self, column: Column, packets: Packets, commits: NDArray[np.int64]
     ) -> NDArray[np.uint64]:
         """The values of ``column`` at each commit, or as they came in."""
-        values = self._run.original[column][packets]
+        values: NDArray[np.uint64] = self._run.original[column][packets]
         if column in self._columns and self._n_commits:
             row = self._columns.index(column)
             committed = np.concatenate([snapshot[row] for snapshot in self._snapshots])
@@ -244,5 +246,5 @@ class EmissionLog:
         return Frames.concatenate(built).take(np.where(commits >= 0, place[commits], packets))
 
 
-def _joined(parts: list[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
+def _joined(parts: list[NDArray[Scalar]], dtype: type[Scalar]) -> NDArray[Scalar]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype)

@@ -154,7 +154,7 @@ class Run:
         self.last_rule = np.full(n, -1, np.int64)
         self.errors: dict[int, str] = {}
         self.unsupported: dict[int, str] = {}
-        self.barrier = n
+        self.barrier: int = n
         """The first packet whose outcome depends on what those before it changed; n if none."""
         self.hits: list[Hits] = []
         self.consulted: list[Consulted] = []
@@ -170,8 +170,8 @@ class Run:
 
     def run(self) -> None:
         """Take all packets from table 0 to their end."""
-        packets = np.arange(self.original.shape[1])
-        self._call(START_TABLE, packets, self.columns[Column.IN_PORT].copy(), first=True)
+        packets = np.flatnonzero(~self.halted)
+        self._call(START_TABLE, packets, self.columns[Column.IN_PORT][packets], first=True)
         mark = self.recorder.mark() if self.recorder else None
         for operations, operands, some in self.action_sets.execution(packets[~self.halted]):
             if self.recorder and operations:

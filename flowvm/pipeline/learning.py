@@ -130,7 +130,7 @@ class _History:
 
 @dataclass(frozen=True)
 class Alterations:
-    """Rules of one target that come to be, or to act, otherwise: each key, and since which packet."""
+    """Rules of one target that are new or act otherwise: their keys, and since which packet."""
 
     target: Target
     keys: NDArray[np.uint64]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.columns import FRAG_LATER, VLAN_CFI, Column
+from flowvm.columns import Column
 from flowvm.fields import (
     ETH_TYPE_ARP,
     ETH_TYPE_BITS,
@@ -31,15 +31,17 @@ Columns = NDArray[np.uint64]
 Chosen = NDArray[np.int64]
 Holds = NDArray[np.bool_]
 
+FRAG_LATER_BITS = Bits(Column.NW, NW_FRAG_BITS.shift + 1, 1)
+VLAN_PRESENT_BITS = Bits(Column.VLAN, OUTER_TCI.shift + 12, 1)
+
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 ND_SOLICIT, ND_ADVERT = 135, 136
 
 
 def value(columns: Columns, packets: Chosen, bits: Bits) -> NDArray[np.uint64]:
     """The bits of one column, for each of ``packets``."""
-    return (columns[bits.column][packets] >> np.uint64(bits.shift)) & np.uint64(
-        (1 << bits.width) - 1
-    )
+    word: NDArray[np.uint64] = columns[bits.column][packets]
+    return (word >> np.uint64(bits.shift)) & np.uint64((1 << bits.width) - 1)
 
 
 def has_eth_type(columns: Columns, packets: Chosen, *eth_types: int) -> Holds:
@@ -54,11 +56,11 @@ def is_ip(columns: Columns, packets: Chosen) -> Holds:
 
 def is_later_fragment(columns: Columns, packets: Chosen) -> Holds:
     """Whether it is a fragment without a transport header."""
-    return (value(columns, packets, NW_FRAG_BITS) & np.uint64(FRAG_LATER)) != 0
+    return value(columns, packets, FRAG_LATER_BITS) == 1
 
 
 def _protocol(columns: Columns, packets: Chosen, number: int) -> Holds:
-    return value(columns, packets, NW_PROTO_BITS) == number
+    return np.equal(value(columns, packets, NW_PROTO_BITS), number)
 
 
 def _transport(number: int) -> Callable[[Columns, Chosen], Holds]:
@@ -83,17 +85,14 @@ def _icmpv6(columns: Columns, packets: Chosen) -> Holds:
 def _nd(*types: int) -> Callable[[Columns, Chosen], Holds]:
     def holds(columns: Columns, packets: Chosen) -> Holds:
         kind = value(columns, packets, TP_SRC_BITS)
-        return (
-            _icmpv6(columns, packets)
-            & np.isin(kind, np.array(types, np.uint64))
-            & (value(columns, packets, TP_DST_BITS) == 0)
-        )
+        right_code = np.equal(value(columns, packets, TP_DST_BITS), 0)
+        return _icmpv6(columns, packets) & np.isin(kind, np.array(types, np.uint64)) & right_code
 
     return holds
 
 
 def _vlan(columns: Columns, packets: Chosen) -> Holds:
-    return (value(columns, packets, OUTER_TCI) & np.uint64(VLAN_CFI)) != 0
+    return value(columns, packets, VLAN_PRESENT_BITS) == 1
 
 
 def _eth_types(*eth_types: int) -> Callable[[Columns, Chosen], Holds]:
@@ -102,7 +101,7 @@ def _eth_types(*eth_types: int) -> Callable[[Columns, Chosen], Holds]:
 
 def _conntrack(columns: Columns, packets: Chosen) -> Holds:
     # ct_nw_proto is only set for a packet with a known original direction tuple.
-    return value(columns, packets, Bits(Column.CT, 8, 8)) != 0
+    return np.not_equal(value(columns, packets, Bits(Column.CT, 8, 8)), 0)
 
 
 _CHECKS: Mapping[Prerequisite, Callable[[Columns, Chosen], Holds]] = MappingProxyType(

@@ -111,3 +111,7 @@ class RuleColumns:
             self.idle_timeout > 0, self.used + self.idle_timeout.astype(np.int64) * SECOND, NEVER
         )
         return np.where(self.alive, np.minimum(hard, idle), NEVER)
+
+
+def _ends(since: NDArray[np.int64], timeout: NDArray[np.int32]) -> NDArray[np.int64]:
+    return np.where(timeout > 0, since + timeout.astype(np.int64) * SECOND, NEVER)

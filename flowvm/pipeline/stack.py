@@ -36,7 +36,7 @@ class Stacks:
     def pop(
         self, packets: Packets, n_words: int
     ) -> tuple[NDArray[np.bool_], list[NDArray[np.uint64]]]:
-        """Take the top off; says which of ``packets`` had one, and the values as ``n_words`` words."""
+        """Take the top off: which of ``packets`` had one, and the values as ``n_words`` words."""
         heights = self._heights[packets]
         words = [np.zeros(len(packets), np.uint64) for _ in range(n_words)]
         for height in np.unique(heights[heights > 0]).tolist():

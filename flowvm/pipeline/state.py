@@ -161,7 +161,7 @@ class State:
         found = self._subtables.get(table)
         if found is None:
             learned = [s for target, s in self.learned.items() if target.table == table]
-            both = [*self.program.tables.get(table, ()), *learned]
+            both: list[Subtable | LearnedSubtable] = [*self.program.tables.get(table, ()), *learned]
             found = tuple(sorted(both, key=lambda s: -s.max_priority))
             self._subtables[table] = found
         return found
