@@ -38,6 +38,9 @@ class Resolver(Protocol):
     def ports(self) -> Mapping[str, int]: ...
 
 
+ColumnBits = Mapping[int, int]
+"""Bits of a packet's key: column -> mask of some of its 64 bits."""
+
 Kept = NDArray[np.bool_] | None
 """Which packets go on with the next action of the list; ``None`` for all of them."""
 
@@ -47,9 +50,14 @@ class Operation:
     """A lowered action. Equal operations make equal shapes."""
 
     @property
-    def writes(self) -> frozenset[int]:
-        """The columns it may change in a packet."""
-        return frozenset()
+    def reads(self) -> ColumnBits:
+        """The bits of a packet that decide what it does."""
+        return {}
+
+    @property
+    def writes(self) -> ColumnBits:
+        """The bits of a packet that it may change."""
+        return {}
 
     @property
     def inner(self) -> tuple[Operation, ...]:

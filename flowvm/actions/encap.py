@@ -102,7 +102,8 @@ def make_decap(item: Item) -> Decap:
     parts = item.parts()
     if not parts:
         return Decap()
-    kinds = {part.key: part.argument("a number") for part in parts[0].parts()}
-    if len(parts) != 1 or parts[0].key != "packet_type" or set(kinds) != {"ns", "type"}:
-        raise WordError(parts[0].key, "decap takes a packet type", "packet_type(ns=NS,type=TYPE)")
+    (only, *rest) = parts
+    if rest or only.key != "packet_type" or {part.key for part in only.parts()} != {"ns", "type"}:
+        raise WordError(only.key, "decap takes a packet type", "packet_type(ns=NS,type=TYPE)")
+    kinds = {part.key: part.argument("a number") for part in only.parts()}
     return Decap((parse_number(kinds["ns"], 16), parse_number(kinds["type"], 16)))

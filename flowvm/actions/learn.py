@@ -56,6 +56,9 @@ class MatchValue:
         if str(self.destination) != f"{spelling}[]":
             assert isinstance(self.value, int)
             return f"{self.destination}={format_hex(self.value)}"
+        if spelling.upper() in (row.nxm, row.oxm):
+            # ovs-ofctl keeps these names for subfields, and for fields taken from the packet.
+            spelling = row.name
         return f"{spelling}={format_value(row, self.value, row.full_mask)}"
 
 

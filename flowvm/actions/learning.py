@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.actions.base import Action, Kept, Operands, Operation, Packets, Subfield
+from flowvm.actions.base import Action, ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.actions.output import Emit, Output
 from flowvm.actions.set_field import Load
 from flowvm.actions.timeout import CutTimeouts, FinTimeout
-from flowvm.actions.write import WriteBits, subfield_pieces, write_subfield
+from flowvm.actions.write import WriteBits, subfield_bits, subfield_pieces, write_subfield
 from flowvm.flow import ReservedPort
 from flowvm.pipeline import bits
-from flowvm.pipeline.learning import LearnEvents, LearnTemplate, Target
+from flowvm.pipeline.learning import LearnTemplate, Target
+from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.subtable import Mask
 from flowvm.text.values import nxm_name
 
@@ -109,8 +110,13 @@ class LearnFlow(Operation):
         return (self.table, self.cookie) if self.delete_learned else None
 
     @property
-    def writes(self) -> frozenset[int]:
-        return write_subfield(self.result_dst).writes if self.result_dst else frozenset()
+    def reads(self) -> ColumnBits:
+        sources = (source for _, source in (*self.matches, *self.actions))
+        return union(*(subfield_bits(s.subfield) for s in sources if s.subfield is not None))
+
+    @property
+    def writes(self) -> ColumnBits:
+        return write_subfield(self.result_dst).writes if self.result_dst else {}
 
     @cached_property
     def inner(self) -> tuple[Operation, ...]:
@@ -141,14 +147,19 @@ class LearnFlow(Operation):
         learned = np.ones(len(packets), bool)
         if self.limit:
             run.await_state(packets)
-            learned = np.array([self._allowed(run, template, key) for key in keys.T])
+            learned = np.array(
+                [
+                    self._allowed(run, template, int(packet), key)
+                    for packet, key in zip(packets, keys.T, strict=True)
+                ]
+            )
             if run.recorder and not learned[0]:
                 run.recorder.detail("Limit exceeded, learn failed")
         for operations, widths, some, values in self._variants(run, packets):
             chosen = some[learned[some]]
             rows = values[:, learned[some]]
             shape = run.state.shape_of(operations, widths)
-            run.learn(LearnEvents(template, shape, packets[chosen], keys[:, chosen], rows))
+            run.learn(template, shape, packets[chosen], keys[:, chosen], rows)
         if self.result_dst is not None:
             result = learned[None].astype(np.uint64)
             write_subfield(self.result_dst).store(run, packets, result)
@@ -203,12 +214,14 @@ class LearnFlow(Operation):
                 np.concatenate([np.zeros((0, len(some)), np.uint64), *rows]),
             )
 
-    def _allowed(self, run: Run, template: LearnTemplate, key: NDArray[np.uint64]) -> bool:
+    def _allowed(
+        self, run: Run, template: LearnTemplate, packet: int, key: NDArray[np.uint64]
+    ) -> bool:
         """Whether ``limit`` allows this flow: a refresh is always allowed."""
         if (run.state.find_exactly(template.target, key[:, None]) >= 0)[0]:
             return True
         pending = sum(
-            len(events.packets)
+            int((events.packets == packet).sum())
             for events in run.learned
             if (events.template.target.table, events.template.cookie) == (self.table, self.cookie)
         )

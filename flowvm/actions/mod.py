@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flowvm.actions.base import Action, Kept, Lowered, Operands, Packets, Resolver
+from flowvm.actions.base import Action, ColumnBits, Kept, Lowered, Operands, Packets, Resolver
 from flowvm.actions.write import WriteBits
-from flowvm.fields import Field, field
-from flowvm.pipeline.prerequisites import is_ip, is_later_fragment
+from flowvm.fields import Field, Prerequisite, field
+from flowvm.pipeline.prerequisites import (
+    FRAG_LATER_BITS,
+    is_ip,
+    is_later_fragment,
+    needs,
+    union,
+)
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import format_value, parse_value
@@ -78,6 +84,10 @@ class WriteQuietly(WriteBits):
 @dataclass(frozen=True)
 class WriteTransportPort(WriteBits):
     """Write a port whatever the protocol, as OpenFlow 1.0 has it, if there is a header at all."""
+
+    @property
+    def reads(self) -> ColumnBits:
+        return union(needs(Prerequisite.IP), FRAG_LATER_BITS.mask)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         there = is_ip(run.columns, packets) & ~is_later_fragment(run.columns, packets)

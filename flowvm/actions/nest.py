@@ -14,6 +14,7 @@ import numpy as np
 
 from flowvm.actions.base import (
     Action,
+    ColumnBits,
     Kept,
     Lowered,
     Operands,
@@ -37,6 +38,7 @@ from flowvm.actions.vlan import ModVlanPcp, ModVlanVid, PushVlan, StripVlan
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.flow import ReservedPort
 from flowvm.pipeline.actionset import Slot, Written
+from flowvm.pipeline.bits import ONES
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item, MakeActions
 
@@ -154,8 +156,8 @@ class WriteToSet(Operation):
     actset_output: int | None
 
     @property
-    def writes(self) -> frozenset[int]:
-        return frozenset({Column.ACTSET_OUTPUT})
+    def writes(self) -> ColumnBits:
+        return {Column.ACTSET_OUTPUT: ONES}
 
     @property
     def inner(self) -> tuple[Operation, ...]:
@@ -175,8 +177,8 @@ class ClearSet(Operation):
     """Empty the action set."""
 
     @property
-    def writes(self) -> frozenset[int]:
-        return frozenset({Column.ACTSET_OUTPUT})
+    def writes(self) -> ColumnBits:
+        return {Column.ACTSET_OUTPUT: ONES}
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.report_action_set(packets, "was")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flowvm.actions.base import (
     Action,
+    ColumnBits,
     Kept,
     Lowered,
     Operands,
@@ -22,6 +23,7 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
+from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
 from flowvm.flow import Port, ReservedPort
 from flowvm.pipeline.emission import Reason
@@ -153,6 +155,10 @@ class EmitToField(Operation):
     """Output to the port whose number some bits of a field hold."""
 
     source: Subfield
+
+    @property
+    def reads(self) -> ColumnBits:
+        return subfield_bits(self.source)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         words = run.read(packets, self.source)

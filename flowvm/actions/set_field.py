@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flowvm.actions.base import (
     Action,
+    ColumnBits,
     Kept,
     Lowered,
     Operands,
@@ -18,10 +19,16 @@ from flowvm.actions.base import (
     Resolver,
     Subfield,
 )
-from flowvm.actions.write import WriteMasked, stored_width, write_field, write_subfield
+from flowvm.actions.write import (
+    WriteMasked,
+    stored_width,
+    subfield_bits,
+    write_field,
+    write_subfield,
+)
 from flowvm.fields import Field, field
 from flowvm.pipeline.bits import split
-from flowvm.pipeline.prerequisites import holds
+from flowvm.pipeline.prerequisites import holds, needs, union
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import (
@@ -144,7 +151,15 @@ class MoveBits(Operation):
     destination: Subfield
 
     @property
-    def writes(self) -> frozenset[int]:
+    def reads(self) -> ColumnBits:
+        return union(
+            subfield_bits(self.source),
+            needs(self.source.field.prerequisite),
+            write_subfield(self.destination).reads,
+        )
+
+    @property
+    def writes(self) -> ColumnBits:
         return write_subfield(self.destination).writes
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002

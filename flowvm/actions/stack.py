@@ -12,6 +12,7 @@ import numpy as np
 
 from flowvm.actions.base import (
     Action,
+    ColumnBits,
     Kept,
     Lowered,
     Operands,
@@ -20,7 +21,7 @@ from flowvm.actions.base import (
     Resolver,
     Subfield,
 )
-from flowvm.actions.write import write_subfield
+from flowvm.actions.write import subfield_bits, write_subfield
 from flowvm.pipeline.bits import words_needed
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
@@ -66,6 +67,10 @@ class PushBits(Operation):
 
     source: Subfield
 
+    @property
+    def reads(self) -> ColumnBits:
+        return subfield_bits(self.source)
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.stacks.push(packets, list(run.read(packets, self.source)))
         return None
@@ -78,7 +83,7 @@ class PopBits(Operation):
     destination: Subfield
 
     @property
-    def writes(self) -> frozenset[int]:
+    def writes(self) -> ColumnBits:
         return write_subfield(self.destination).writes
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002

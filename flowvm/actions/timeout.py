@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowvm.actions.base import Action, Kept, Lowered, Operands, Operation, Packets, Resolver
+from flowvm.actions.base import (
+    Action,
+    ColumnBits,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+)
 from flowvm.fields import NW_PROTO_BITS, TCP_FLAGS_BITS
-from flowvm.pipeline.prerequisites import TCP, value
+from flowvm.pipeline.prerequisites import TCP, union, value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
@@ -48,6 +57,10 @@ class CutTimeouts(Operation):
 
     idle_timeout: int
     hard_timeout: int
+
+    @property
+    def reads(self) -> ColumnBits:
+        return union(NW_PROTO_BITS.mask, TCP_FLAGS_BITS.mask)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         flags = value(run.original, packets, TCP_FLAGS_BITS)

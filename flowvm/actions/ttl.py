@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowvm.actions.base import Action, Kept, Lowered, Operands, Operation, Packets, Resolver
+from flowvm.actions.base import (
+    Action,
+    ColumnBits,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+)
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_IPV6, NW_TTL_BITS
+from flowvm.fields import ETH_TYPE_IPV6, NW_TTL_BITS, Prerequisite
 from flowvm.pipeline.emission import UNLIMITED, Reason
-from flowvm.pipeline.prerequisites import has_eth_type, is_ip, value
+from flowvm.pipeline.prerequisites import has_eth_type, is_ip, needs, union, value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
@@ -48,8 +57,12 @@ class DecrementTtl(Operation):
     n_controllers: int
 
     @property
-    def writes(self) -> frozenset[int]:
-        return frozenset({Column.NW})
+    def reads(self) -> ColumnBits:
+        return union(needs(Prerequisite.IP), self.writes)
+
+    @property
+    def writes(self) -> ColumnBits:
+        return NW_TTL_BITS.mask
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         ip = is_ip(run.columns, packets)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowvm.actions.base import Action, Kept, Lowered, Operands, Operation, Packets, Resolver
+from flowvm.actions.base import (
+    Action,
+    ColumnBits,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+)
 from flowvm.actions.write import settle_vlan
 from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
 from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN, INNER_TCI, OUTER_TCI, OUTER_TPID
@@ -85,8 +94,12 @@ _TAG = np.uint64(32)
 @dataclass(frozen=True)
 class _TagOperation(Operation):
     @property
-    def writes(self) -> frozenset[int]:
-        return frozenset({Column.VLAN})
+    def reads(self) -> ColumnBits:
+        return {Column.VLAN: ONES}
+
+    @property
+    def writes(self) -> ColumnBits:
+        return {Column.VLAN: ONES}
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowvm.actions.base import Kept, Operands, Operation, Packets, Subfield
+from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field
 from flowvm.pipeline import bits
 from flowvm.pipeline.bits import Piece
-from flowvm.pipeline.prerequisites import holds
+from flowvm.pipeline.prerequisites import holds, needs, union
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
@@ -24,6 +25,19 @@ def subfield_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
     if field.bits is None:
         raise ValueError(f"{field.name} has no place in a packet's columns")
     return tuple(bits.pieces(field.bits, start, width))
+
+
+def pieces_bits(pieces: Iterable[Piece]) -> ColumnBits:
+    """The bits that ``pieces`` cover."""
+    parts: list[dict[int, int]] = []
+    for piece in pieces:
+        parts.append({piece.column: bits.mask_of(piece.width) << piece.shift})
+    return union(*parts)
+
+
+def subfield_bits(subfield: Subfield) -> ColumnBits:
+    """The bits of a packet's key that a subfield is."""
+    return pieces_bits(subfield_pieces(subfield.field, subfield.start, subfield.width))
 
 
 def settle_vlan(run: Run, packets: Packets, implied: int) -> None:
@@ -49,8 +63,14 @@ class _Writer(Operation):
         return subfield_pieces(self.field, self.start, self.width)
 
     @property
-    def writes(self) -> frozenset[int]:
-        return frozenset(piece.column for piece in self.pieces)
+    def reads(self) -> ColumnBits:
+        return needs(self.field.prerequisite)
+
+    @property
+    def writes(self) -> ColumnBits:
+        written = pieces_bits(self.pieces)
+        # A tag may come to be, or change its type, with any bit that is written.
+        return {Column.VLAN: bits.ONES} if Column.VLAN in written else written
 
     def _with_field(
         self, run: Run, packets: Packets, operands: Operands

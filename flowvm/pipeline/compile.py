@@ -11,8 +11,11 @@ from flowvm.actions.base import Action, Lowered, Operation, Unsupported
 from flowvm.actions.learning import LearnFlow
 from flowvm.actions.timeout import CutTimeouts
 from flowvm.columns import Column
+from flowvm.fields import NW_FRAG_BITS
 from flowvm.flow import Flow, Match
 from flowvm.names import Names
+from flowvm.pipeline.bits import ONES
+from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.program import (
     NO_ENTRY,
     Program,
@@ -68,7 +71,8 @@ def compile_flows(flows: Iterable[Flow], names: Names) -> Program:
         shapes,
         _tables([identity for identity, _ in entries], rules),
         names,
-        frozenset(column for operation in operations for column in operation.writes),
+        union(*(operation.writes for operation in operations)),
+        _key([identity[1] for identity, _ in entries], operations),
         _learnable(operations),
         min(_timeouts(operations), default=None),
     )
@@ -119,6 +123,21 @@ def _all_operations(operations: Iterable[Operation]) -> Iterator[Operation]:
     for operation in operations:
         yield operation
         yield from _all_operations(operation.inner)
+
+
+def _key(masks: Iterable[Mask], operations: list[Operation]) -> Mask:
+    """The bits that any match compares, or any operation reads or writes."""
+    matched = dict.fromkeys(masks)
+    matched |= {o.mask: None for o in operations if isinstance(o, LearnFlow)}
+    parts: list[Mapping[int, int]] = [{Column.IN_PORT: ONES}]
+    parts += [dict(zip(mask.columns, mask.masks, strict=True)) for mask in matched]
+    for operation in operations:
+        parts += [operation.reads, operation.writes]
+    bits = dict(union(*parts))
+    if Column.TP in bits:
+        # Whether a lookup sees ports depends on the packet being a fragment.
+        bits = dict(union(bits, NW_FRAG_BITS.mask))
+    return Mask(tuple(sorted(bits)), tuple(bits[column] for column in sorted(bits)))
 
 
 def _learnable(operations: list[Operation]) -> Mapping[int, frozenset[int]]:

@@ -8,16 +8,14 @@ incrementally, and the bytes come out accordingly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.columns import Column
-from flowvm.packet.encode import rewrite
-from flowvm.packet.frames import Frames
+from flowvm.pipeline.ragged import Ragged, ranges
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Packets
@@ -43,68 +41,6 @@ class Reason(IntEnum):
 
 
 @dataclass(frozen=True)
-class Emissions:
-    """What leaves: one entry each, ordered by packet and then by the order they were emitted.
-
-    ``port`` is an OpenFlow port number (reserved ones for LOCAL and CONTROLLER); ``reason`` a
-    :class:`Reason`; ``table`` and ``cookie`` those of the flow that sent a packet to the
-    controller; ``tun_id``, ``tun_src``, ``tun_dst`` the tunnel metadata it leaves with.
-    """
-
-    packet: NDArray[np.int64]
-    port: NDArray[np.int64]
-    frames: Frames
-    tun_id: NDArray[np.uint64]
-    tun_src: NDArray[np.uint64]
-    tun_dst: NDArray[np.uint64]
-    reason: NDArray[np.int8]
-    table: NDArray[np.int32]
-    cookie: NDArray[np.uint64]
-
-    def __len__(self) -> int:
-        return len(self.packet)
-
-    def shifted(self, first: int) -> Emissions:
-        """The same, with packets counted from ``first``."""
-        return replace(self, packet=self.packet + first)
-
-    @classmethod
-    def none(cls) -> Emissions:
-        """No emission."""
-        words = np.zeros(0, np.uint64)
-        numbers = np.zeros(0, np.int64)
-        tables = np.zeros(0, np.int32)
-        return cls(
-            numbers,
-            numbers,
-            Frames.of([]),
-            words,
-            words,
-            words,
-            np.zeros(0, np.int8),
-            tables,
-            words,
-        )
-
-    @staticmethod
-    def concatenate(parts: list[Emissions]) -> Emissions:
-        """One after the other."""
-        if len(parts) == 1:
-            return parts[0]
-
-        def joined(name: str) -> NDArray[np.generic]:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        names = ("tun_id", "tun_src", "tun_dst", "reason", "table", "cookie")
-        return Emissions(
-            joined("packet"),  # type: ignore[arg-type]
-            joined("port"),  # type: ignore[arg-type]
-            Frames.concatenate([part.frames for part in parts]),
-            *(joined(name) for name in names),  # type: ignore[arg-type]
-        )
-
-
-@dataclass(frozen=True)
 class _Emitted:
     packets: Packets
     ports: NDArray[np.int64]
@@ -121,7 +57,7 @@ class EmissionLog:
     def __init__(self, run: Run) -> None:
         n = run.original.shape[1]
         self._run = run
-        self._columns = sorted(run.state.program.written)
+        self._columns = np.array(sorted(run.state.program.written), np.int64)
         self._dirty = np.zeros(n, bool)
         self._commit_of = np.full(n, _NO_COMMIT, np.int64)
         self._packets: list[Packets] = []
@@ -140,7 +76,7 @@ class EmissionLog:
         if len(changed):
             self._packets.append(changed)
             self._parents.append(self._commit_of[changed])
-            self._snapshots.append(self._run.columns[np.array(self._columns)[:, None], changed])
+            self._snapshots.append(self._run.columns[self._columns[:, None], changed])
             numbers = np.arange(self._n_commits, self._n_commits + len(changed))
             self._commit_of[changed] = numbers
             self._n_commits += len(changed)
@@ -164,86 +100,44 @@ class EmissionLog:
         tables = run.table[packets]
         self._emitted.append(_Emitted(packets, ports, commits, max_len, reason, tables, cookies))
 
-    def collect(self, frames: Frames, before: int, dropped: Packets) -> Emissions:
-        """The emissions of packets before ``before``, but for those ``dropped``.
+    def seal(self, failed: NDArray[np.bool_]) -> tuple[Ragged, Ragged]:
+        """What each packet emits, and what it was at each commit; nothing of those that failed.
 
-        ``frames`` are the packets as they came in.
+        Emissions have columns ``port``, ``commit`` (a number among the packet's own, or -1),
+        ``max_len``, ``reason``, ``table``, ``cookie``; commits ``parent`` and ``header``: the
+        program's written columns, shape (columns, commits).
         """
+        n = len(failed)
         emitted = self._emitted
-        packets = _joined([e.packets for e in emitted], np.int64)
-        stands = (packets < before) & ~np.isin(packets, dropped)
-        chosen = np.flatnonzero(stands)
-        chosen = chosen[np.argsort(packets[chosen], kind="stable")]
-        packets = packets[chosen]
-        commits = _joined([e.commits for e in emitted], np.int64)[chosen]
+        owners = _joined([e.packets for e in emitted], np.int64)
         sizes = [len(e.packets) for e in emitted]
-        max_len = np.repeat(np.array([e.max_len for e in emitted], np.int64), sizes)[chosen]
-        reasons = np.repeat(np.array([e.reason for e in emitted], np.int8), sizes)[chosen]
-        out = self._frames(frames, packets, commits)
-        if (max_len < out.lengths).any():
-            out = Frames(out.buffer, out.offsets, np.minimum(out.lengths, max_len))
-        tun_id = self._column(Column.TUN_ID, packets, commits)
-        tun_ipv4 = self._column(Column.TUN_IPV4, packets, commits)
-        return Emissions(
-            packets,
-            _joined([e.ports for e in emitted], np.int64)[chosen],
-            out,
-            tun_id,
-            tun_ipv4 >> np.uint64(32),
-            tun_ipv4 & np.uint64(0xFFFFFFFF),
-            reasons,
-            _joined([e.tables for e in emitted], np.int32)[chosen],
-            _joined([e.cookies for e in emitted], np.uint64)[chosen],
+        commit_owners = _joined(self._packets, np.int64)
+        parents = _joined(self._parents, np.int64)
+        # Number the commits of each packet from 0.
+        order = np.argsort(commit_owners, kind="stable")
+        counts = np.bincount(commit_owners, minlength=n)
+        own_number = np.full(self._n_commits + 1, _NO_COMMIT, np.int64)
+        own_number[order] = ranges(np.zeros(n, np.int64), counts)
+        no_header = np.zeros((len(self._columns), 0), np.uint64)
+        commits = Ragged.of(
+            commit_owners,
+            n,
+            parent=own_number[parents],
+            header=np.concatenate([no_header, *self._snapshots], axis=1),
         )
-
-    def _column(
-        self, column: Column, packets: Packets, commits: NDArray[np.int64]
-    ) -> NDArray[np.uint64]:
-        """The values of ``column`` at each commit, or as they came in."""
-        values: NDArray[np.uint64] = self._run.original[column][packets]
-        if column in self._columns and self._n_commits:
-            row = self._columns.index(column)
-            committed = np.concatenate([snapshot[row] for snapshot in self._snapshots])
-            values = np.where(commits >= 0, committed[commits], values)
-        return values
-
-    def _frames(self, frames: Frames, packets: Packets, commits: NDArray[np.int64]) -> Frames:
-        """The frame of each commit; those without one are as they came in."""
-        wanted = np.unique(commits[commits >= 0])
-        if not len(wanted):
-            return frames.take(packets)
-        owners = np.concatenate(self._packets)
-        parents = np.concatenate(self._parents)
-        snapshots = np.concatenate(self._snapshots, axis=1)
-        # Commits before the wanted ones of the same packet are needed on the way.
-        needed = wanted
-        while True:
-            more = np.union1d(needed, parents[needed])
-            more = more[more >= 0]
-            if len(more) == len(needed):
-                break
-            needed = more
-        built: list[Frames] = [frames]
-        # Where the frame of each commit lies among all those built so far.
-        place = np.full(len(parents), -1, np.int64)
-        n_built = len(frames)
-        waiting = needed
-        while len(waiting):
-            ready = (parents[waiting] < 0) | (place[parents[waiting]] >= 0)
-            now, waiting = waiting[ready], waiting[~ready]
-            before = self._run.original[:, owners[now]]
-            has_parent = parents[now] >= 0
-            after = before.copy()
-            rows = np.array(self._columns)
-            before[np.ix_(rows, has_parent)] = snapshots[:, parents[now][has_parent]]
-            after[rows] = snapshots[:, now]
-            so_far = Frames.concatenate(built)
-            source = np.where(has_parent, place[parents[now]], owners[now])
-            made = rewrite(so_far.take(source), before, after)
-            place[now] = np.arange(n_built, n_built + len(now))
-            n_built += len(now)
-            built.append(made)
-        return Frames.concatenate(built).take(np.where(commits >= 0, place[commits], packets))
+        columns: dict[str, NDArray[Any]] = {
+            "port": _joined([e.ports for e in emitted], np.int64),
+            "commit": own_number[_joined([e.commits for e in emitted], np.int64)],
+            "max_len": np.repeat(np.array([e.max_len for e in emitted], np.int64), sizes),
+            "reason": np.repeat(np.array([e.reason for e in emitted], np.int8), sizes),
+            "table": _joined([e.tables for e in emitted], np.int32),
+            "cookie": _joined([e.cookies for e in emitted], np.uint64),
+        }
+        if failed.any():
+            stands = ~failed[owners]
+            owners = owners[stands]
+            columns = {name: column[stands] for name, column in columns.items()}
+        return Ragged.of(owners, n, **columns), commits
 
 
 def _joined(parts: list[NDArray[Scalar]], dtype: type[Scalar]) -> NDArray[Scalar]:

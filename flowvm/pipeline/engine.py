@@ -12,7 +12,7 @@ of what happened, and :mod:`flowvm.pipeline.machine` decides how much of them st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,7 +26,7 @@ from flowvm.flow import ReservedPort
 from flowvm.pipeline import bits
 from flowvm.pipeline.actionset import ActionSets
 from flowvm.pipeline.emission import EmissionLog, Reason
-from flowvm.pipeline.learning import LearnEvents
+from flowvm.pipeline.learning import LearnEvents, LearnTemplate
 from flowvm.pipeline.stack import Stacks
 from flowvm.text.values import format_value
 
@@ -43,6 +43,9 @@ _PORTS_MASK = np.uint64(
 
 class Recorder(Protocol):
     """Is told what a batch of one does, in the order it is done."""
+
+    def begin(self, run: Run) -> None:
+        """``run`` is about to begin; its columns are there to be read at any time."""
 
     def table(self, table: int, rule: int) -> None:
         """The packet is looked up in ``table`` and hits ``rule`` (-1: a miss)."""
@@ -86,11 +89,13 @@ class Hits:
 
 @dataclass(frozen=True)
 class Consulted:
-    """A lookup in a table that flows are learned into, with the key columns it was made with."""
+    """A lookup in a table that flows are learned into, with the key it was made with.
+
+    ``key`` has shape (learnable columns of the program, packets of the lookup).
+    """
 
     hits: Hits
-    columns: NDArray[np.uint64]
-    """Shape (columns of a packet, packets of the lookup), only those that matter filled in."""
+    key: NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,10 @@ class TimeoutCut:
     rules: NDArray[np.int64]
     idle_timeout: int
     hard_timeout: int
+
+    def shifted(self, first: int) -> TimeoutCut:
+        """The same, with packets counted from ``first``."""
+        return replace(self, packets=self.packets + first)
 
 
 class Pending:
@@ -131,13 +140,11 @@ class Run:
     """One pass of a batch of packets. All arrays have one entry (or column) a packet.
 
     ``columns`` starts as what the packets are, shape (columns, packets), and changes with them;
-    ``original`` stays. ``lengths`` are frame lengths in bytes. ``chunk_start`` tells that the
-    first packet sees the state exactly as it is, nothing before it in the batch.
+    ``original`` stays.
     """
 
     state: State
     original: NDArray[np.uint64]
-    lengths: NDArray[np.int64]
     recorder: Recorder | None = None
     columns: NDArray[np.uint64] = field(init=False)
 
@@ -154,8 +161,8 @@ class Run:
         self.last_rule = np.full(n, -1, np.int64)
         self.errors: dict[int, str] = {}
         self.unsupported: dict[int, str] = {}
-        self.barrier: int = n
-        """The first packet whose outcome depends on what those before it changed; n if none."""
+        self.volatile = np.zeros(n, bool)
+        """Packets whose outcome depends on everything that packets before them changed."""
         self.hits: list[Hits] = []
         self.consulted: list[Consulted] = []
         self.learned: list[LearnEvents] = []
@@ -170,6 +177,8 @@ class Run:
 
     def run(self) -> None:
         """Take all packets from table 0 to their end."""
+        if self.recorder:
+            self.recorder.begin(self)
         packets = np.flatnonzero(~self.halted)
         self._call(START_TABLE, packets, self.columns[Column.IN_PORT][packets], first=True)
         mark = self.recorder.mark() if self.recorder else None
@@ -282,10 +291,8 @@ class Run:
         hits = Hits(table, packets, rules)
         self.hits.append(hits)
         if table in self._learnable:
-            seen = np.zeros((len(columns), len(packets)), np.uint64)
-            for column in self._learnable[table]:
-                seen[column] = columns[column][packets]
-            self.consulted.append(Consulted(hits, seen))
+            rows = np.array(self.state.program.learnable_columns, np.int64)
+            self.consulted.append(Consulted(hits, columns[rows[:, None], packets]))
         columns[Column.TP][fragments] = transport
         columns[Column.IN_PORT][packets] = own_ports
         return rules
@@ -368,9 +375,18 @@ class Run:
     def _controller(packets: Packets) -> NDArray[np.int64]:
         return np.full(len(packets), ReservedPort.CONTROLLER)
 
-    def learn(self, events: LearnEvents) -> None:
+    def learn(
+        self,
+        template: LearnTemplate,
+        shape: int,
+        packets: Packets,
+        keys: NDArray[np.uint64],
+        operands: Operands,
+    ) -> None:
         """Note that a learn action ran; what comes of it is settled when the run is over."""
-        if len(events.packets):
+        if len(packets):
+            order = np.full(len(packets), len(self.learned))
+            events = LearnEvents(template, shape, packets, order, keys, operands)
             self.learned.append(events)
             if self.recorder:
                 self.recorder.learned(events)
@@ -422,9 +438,7 @@ class Run:
 
     def await_state(self, packets: Packets) -> None:
         """What ``packets`` do next depends on what all packets before them changed."""
-        later = packets[packets > 0]
-        if len(later):
-            self.barrier = min(self.barrier, int(later[0]))
+        self.volatile[packets] = True
 
 
 def _distinct(numbers: NDArray[np.int32]) -> list[int]:

@@ -11,7 +11,7 @@ counters, timeouts and creation time of a rule that is there (ovs-actions(7), "l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,36 +81,53 @@ class LearnTemplate:
 class LearnEvents:
     """One execution of a learn operation: an event for each of ``packets``.
 
-    ``keys`` has shape (words, events), ``operands`` (operands of all actions, events).
+    ``keys`` has shape (words, events), ``operands`` (operands of all actions, events). Of two
+    events of one packet that of lower ``order`` was first.
     """
 
     template: LearnTemplate
     shape: int
     packets: NDArray[np.int64]
+    order: NDArray[np.int64]
     keys: NDArray[np.uint64]
     operands: Operands
 
-    def before(self, packet: int) -> LearnEvents:
-        """Those of packets before ``packet``."""
-        some = self.packets < packet
-        if some.all():
-            return self
+    def shifted(self, first: int) -> LearnEvents:
+        """The same, with packets counted from ``first``."""
+        return replace(self, packets=self.packets + first)
+
+    def of(self, events: NDArray[np.int64], packets: NDArray[np.int64]) -> LearnEvents:
+        """Events that are those numbered ``events`` here, but of ``packets``."""
+        return replace(
+            self,
+            packets=packets,
+            order=self.order[events],
+            keys=self.keys[:, events],
+            operands=self.operands[:, events],
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[LearnEvents]) -> LearnEvents:
+        """The events of all ``parts``, which have template and shape in common."""
+        if len(parts) == 1:
+            return parts[0]
         return LearnEvents(
-            self.template,
-            self.shape,
-            self.packets[some],
-            self.keys[:, some],
-            self.operands[:, some],
+            parts[0].template,
+            parts[0].shape,
+            np.concatenate([part.packets for part in parts]),
+            np.concatenate([part.order for part in parts]),
+            np.concatenate([part.keys for part in parts], axis=1),
+            np.concatenate([part.operands for part in parts], axis=1),
         )
 
 
 @dataclass(frozen=True)
-class _History:
+class _InOrder:
     """The events for one target, sorted by key and, within a key, by the order they happened.
 
-    ``starts`` are the positions of each key's first event; ``existing`` the rule that is there for
-    each key already, or -1; ``changed`` marks events after which the rule's actions are not what
-    they were before.
+    ``contents`` says what each would have the flow do: the number of a shape, then operands.
+    ``starts`` are the positions of each key's first event; ``differs`` marks those, and events
+    with other contents than the one before.
     """
 
     target: Target
@@ -119,13 +136,25 @@ class _History:
     templates: NDArray[np.int64]
     contents: NDArray[np.uint64]
     starts: NDArray[np.int64]
-    existing: NDArray[np.int64]
-    changed: NDArray[np.bool_]
+    differs: NDArray[np.bool_]
 
     @property
     def ends(self) -> NDArray[np.int64]:
         """The positions of each key's last event."""
         return np.append(self.starts[1:], len(self.packets)) - 1
+
+
+@dataclass(frozen=True)
+class _History:
+    """Events in order, and what they come upon.
+
+    ``existing`` is the rule that is there for each key already, or -1; ``changed`` marks events
+    after which the rule's actions are not what they were before.
+    """
+
+    events: _InOrder
+    existing: NDArray[np.int64]
+    changed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -142,6 +171,18 @@ class Alterations:
         return index
 
 
+def contested(events: Sequence[LearnEvents]) -> bool:
+    """Whether some flow is taught different things by different events."""
+    by_target: dict[Target, list[LearnEvents]] = {}
+    for some in events:
+        by_target.setdefault(some.template.target, []).append(some)
+    for target, group in by_target.items():
+        in_order = _sorted(target, group)
+        if int(in_order.differs.sum()) > len(in_order.starts):
+            return True
+    return False
+
+
 def alterations(state: State, events: Sequence[LearnEvents]) -> list[Alterations]:
     """What in the tables a later packet would find different because of ``events``."""
     found = []
@@ -149,43 +190,37 @@ def alterations(state: State, events: Sequence[LearnEvents]) -> list[Alterations
         altering = np.flatnonzero(history.changed)
         if not len(altering):
             continue
-        group = np.searchsorted(history.starts, altering, side="right") - 1
+        group = np.searchsorted(history.events.starts, altering, side="right") - 1
         first = np.ones(len(altering), bool)
         first[1:] = group[1:] != group[:-1]
         where = altering[first]
-        found.append(Alterations(history.target, history.keys[:, where], history.packets[where]))
+        found.append(
+            Alterations(
+                history.events.target, history.events.keys[:, where], history.events.packets[where]
+            )
+        )
     return found
 
 
-def apply(state: State, events: Sequence[LearnEvents], times: NDArray[np.int64]) -> list[int]:
-    """Do to the tables what ``events`` ask for; ``times`` (ns) has one entry a packet.
-
-    Returns the rules that were made or whose actions changed, for a report to name.
-    """
-    altered: list[int] = []
+def apply(state: State, events: Sequence[LearnEvents], times: NDArray[np.int64]) -> None:
+    """Do to the tables what ``events`` ask for; ``times`` (ns) has one entry a packet."""
     for history in _histories(state, events):
-        last = history.ends
+        of = history.events
+        last = of.ends
         rules = history.existing.copy()
         new = np.flatnonzero(rules < 0)
         if len(new):
-            starts = history.starts[new]
-            rules[new] = state.add_rules(
-                history.target, history.keys[:, starts], times[history.packets[starts]]
-            )
-            _set_attributes(state, rules[new], history.templates[starts])
-        state.rules.modified[rules] = times[history.packets[last]]
-        group = np.repeat(
-            np.arange(len(last)), np.diff(np.append(history.starts, len(history.packets)))
-        )
-        differs = np.zeros(len(last), bool)
-        differs[group[history.changed]] = True
-        unowned = state.rules.template[rules] < 0
-        rewrite = np.flatnonzero(differs | unowned)
-        _set_actions(state, rules[rewrite], history, last[rewrite])
-        _set_cookies(state, rules, history.templates[last])
+            starts = of.starts[new]
+            rules[new] = state.add_rules(of.target, of.keys[:, starts], times[of.packets[starts]])
+            _set_attributes(state, rules[new], of.templates[starts])
+        state.rules.modified[rules] = times[of.packets[last]]
+        key_of_event = np.repeat(np.arange(len(last)), last + 1 - of.starts)
+        acts_otherwise = state.rules.template[rules] < 0
+        acts_otherwise[key_of_event[history.changed]] = True
+        rewrite = np.flatnonzero(acts_otherwise)
+        _set_actions(state, rules[rewrite], of, last[rewrite])
+        _set_cookies(state, rules, of.templates[last])
         state.note_deadlines(rules)
-        altered += rules[differs].tolist()
-    return altered
 
 
 def _set_attributes(state: State, rules: NDArray[np.int64], templates: NDArray[np.int64]) -> None:
@@ -206,16 +241,16 @@ def _set_cookies(state: State, rules: NDArray[np.int64], templates: NDArray[np.i
 
 
 def _set_actions(
-    state: State, rules: NDArray[np.int64], history: _History, events: NDArray[np.int64]
+    state: State, rules: NDArray[np.int64], of: _InOrder, events: NDArray[np.int64]
 ) -> None:
-    shapes = history.contents[0, events].astype(np.int64)
+    shapes = of.contents[0, events].astype(np.int64)
     for number in np.unique(shapes).tolist():
         mine = shapes == number
         shape = state.learned_shape(number)
-        rows = history.contents[1 : 1 + shape.n_operands, events[mine]]
+        rows = of.contents[1 : 1 + shape.n_operands, events[mine]]
         state.rules.shape[rules[mine]] = number
         state.rules.row[rules[mine]] = shape.append(rows)
-        state.rules.template[rules[mine]] = history.templates[events[mine]]
+        state.rules.template[rules[mine]] = of.templates[events[mine]]
 
 
 def _histories(state: State, events: Sequence[LearnEvents]) -> list[_History]:
@@ -227,6 +262,17 @@ def _histories(state: State, events: Sequence[LearnEvents]) -> list[_History]:
 
 
 def _history(state: State, target: Target, events: Sequence[LearnEvents]) -> _History:
+    """The events for ``target`` in order, and how they stand to the rules that are there."""
+    in_order = _sorted(target, events)
+    starts, contents = in_order.starts, in_order.contents
+    existing = state.find_exactly(target, in_order.keys[:, starts])
+    changed = in_order.differs.copy()
+    there = np.flatnonzero(existing >= 0)
+    changed[starts[there]] = ~state.acts_as(existing[there], contents[:, starts[there]])
+    return _History(in_order, existing, changed)
+
+
+def _sorted(target: Target, events: Sequence[LearnEvents]) -> _InOrder:
     packets = np.concatenate([e.packets for e in events])
     keys = np.concatenate([e.keys for e in events], axis=1)
     templates = np.repeat([e.template.number for e in events], [len(e.packets) for e in events])
@@ -237,19 +283,13 @@ def _history(state: State, target: Target, events: Sequence[LearnEvents]) -> _Hi
         contents[0, at : at + len(e.packets)] = e.shape
         contents[1 : 1 + len(e.operands), at : at + len(e.packets)] = e.operands
         at += len(e.packets)
-
-    # The sort is stable: of one packet, what it learned first stays first.
-    order = np.lexsort((packets, *keys[::-1]))
+    in_packet = np.concatenate([e.order for e in events])
+    order = np.lexsort((in_packet, packets, *keys[::-1]))
     packets, keys, templates = packets[order], keys[:, order], templates[order]
     contents = contents[:, order]
     begins = np.ones(len(packets), bool)
     begins[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
     starts = np.flatnonzero(begins)
-    existing = state.find_exactly(target, keys[:, starts])
-
-    changed = np.zeros(len(packets), bool)
-    changed[1:] = (contents[:, 1:] != contents[:, :-1]).any(axis=0)
-    changed[starts] = True
-    there = np.flatnonzero(existing >= 0)
-    changed[starts[there]] = ~state.acts_as(existing[there], contents[:, starts[there]])
-    return _History(target, packets, keys, templates, contents, starts, existing, changed)
+    differs = begins.copy()
+    differs[1:] |= (contents[:, 1:] != contents[:, :-1]).any(axis=0)
+    return _InOrder(target, packets, keys, templates, contents, starts, differs)

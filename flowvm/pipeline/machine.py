@@ -1,34 +1,39 @@
 """The machine: runs batches of packets against a state, as if one packet came after the other.
 
-A batch is run in chunks. A chunk runs against the state as it is when the chunk begins; then it is
-found out how many of its packets, from the first on, saw what they would have seen had the packets
-before them been settled. Those stand, and the rest is run again (ARCHITECTURE, "Sequential truth,
-batch speed"). No rule expires within a chunk.
+A batch is taken in chunks. The packets of a chunk are sorted into paths; a path that is not known
+yet is run by one packet, against the state as it is when the chunk begins. Then it is found out how
+many packets of the chunk, from the first on, saw what they would have seen had those before them
+been settled. Those stand, and the rest is taken up again. No rule expires within a chunk.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
-from flowvm.pipeline.emission import Emissions
-from flowvm.pipeline.engine import Recorder, Run
-from flowvm.pipeline.learning import LearnEvents
-from flowvm.pipeline.result import ETHERNET_HEADER, Result, Verdict, verdicts_of
-from flowvm.pipeline.rules import NEVER, SECOND
+from flowvm.pipeline.engine import Recorder, Run, TimeoutCut
+from flowvm.pipeline.learning import Alterations, LearnEvents
+from flowvm.pipeline.paths import PathCache, Paths
+from flowvm.pipeline.ragged import ranges
+from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
+from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.state import State
-from flowvm.pipeline.subtable import Mask
 
 MAX_CHUNK = 32_768
 
 
 class Machine:
-    """A state and what it takes to run packets through it."""
+    """A state and what it takes to run packets through it.
+
+    Keep it while only it changes the state: it remembers paths that hold for this very state.
+    """
 
     def __init__(self, state: State, max_chunk: int = MAX_CHUNK) -> None:
         self.state = state
         self._max_chunk = max_chunk
+        self._cache = PathCache(state.program.key)
 
     def run(self, batch: PacketBatch, recorder: Recorder | None = None) -> Result:
         """Run ``batch``, in its order; the state moves on with it.
@@ -38,134 +43,231 @@ class Machine:
         """
         if len(batch) and int(batch.times[0]) < self.state.now:
             raise ValueError("packets cannot be earlier than those before them")
-        settled: list[Result] = []
-        at, size = 0, self._max_chunk
-        while at < len(batch):
-            stop = self._chunk_end(batch, at, size)
-            run = self._attempt(batch, at, stop, recorder)
-            good = self._settled(run)
-            settled.append(self._settle(run, batch, at, good))
-            # Packets that meet what others learn are taken in small steps until they are through.
-            size = min(self._max_chunk, 4 * good if at + good == stop else max(1, good))
-            at += good
-        return _joined(batch, settled)
+        if recorder is not None and len(batch) != 1:
+            raise ValueError("only a batch of one packet can be recorded")
+        stretches: list[Stretch] = []
+        for first in range(0, len(batch), self._max_chunk):
+            stretches += self._chunk(
+                batch, first, min(first + self._max_chunk, len(batch)), recorder
+            )
+        return Result(batch, stretches, self.state)
 
-    def _chunk_end(self, batch: PacketBatch, at: int, size: int) -> int:
-        """Where a chunk from ``at`` ends: within it no rule expires, not even one learned in it."""
-        now = int(batch.times[at])
-        self.state.advance(now)
+    def _chunk(
+        self, batch: PacketBatch, first: int, last: int, recorder: Recorder | None
+    ) -> list[Stretch]:
+        columns = batch.columns[:, first:last]
+        lengths = batch.frames.lengths[first:last]
+        times = batch.times[first:last]
+        numbers = self._cache.number(columns)
+        stretches = []
+        at, size = 0, last - first
+        while at < last - first:
+            self._advance(int(times[at]))
+            stop = min(at + size, at + self._until_expiry(times[at:]))
+            part = slice(at, stop)
+            paths, path_of = self._paths(columns[:, part], lengths[part], numbers[part], recorder)
+            steps = _Steps(paths, path_of, lengths[part], times[part])
+            good = self._settle(steps)
+            stretches.append(Stretch(first + at, paths, path_of[:good]))
+            # Packets that meet what others learn are taken in small steps until they are through.
+            size = 4 * good if at + good == stop else max(1, good)
+            at += good
+        return stretches
+
+    def _advance(self, now: int) -> None:
+        """Move the clock; paths through rules that expired are not known any more."""
+        removed = self.state.advance(now)
+        self._cache.drop_through(removed, self.state)
+
+    def _until_expiry(self, times: NDArray[np.int64]) -> int:
+        """How many packets, from the first on, come before anything can expire."""
         horizon = self.state.deadline
         shortest = self.state.program.shortest_timeout
         if shortest is not None:
-            horizon = min(horizon, now + shortest * SECOND)
-        last = min(len(batch), at + size)
-        return at + int(np.searchsorted(batch.times[at:last], min(horizon, NEVER), side="right"))
+            horizon = min(horizon, int(times[0]) + shortest * SECOND)
+        return int(np.searchsorted(times, horizon, side="right"))
 
-    def _attempt(self, batch: PacketBatch, at: int, stop: int, recorder: Recorder | None) -> Run:
-        lengths = batch.frames.lengths[at:stop]
-        run = Run(self.state, batch.columns[:, at:stop], lengths, recorder)
-        # What is shorter than an Ethernet header never gets into the pipeline.
-        run.halted[lengths < ETHERNET_HEADER] = True
-        run.run()
-        return run
+    def _paths(
+        self,
+        columns: NDArray[np.uint64],
+        lengths: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+        recorder: Recorder | None,
+    ) -> tuple[Paths, NDArray[np.int64]]:
+        """The path of each packet, run now if it is not known."""
+        cache = self._cache
+        path_of = cache.paths_of(numbers)
+        short = lengths < ETHERNET_HEADER
+        if recorder is not None or short.any():
+            # Such packets are no example for others that agree with them in all headers.
+            run = Run(self.state, columns, recorder)
+            run.halted[short] = True
+            run.run()
+            return Paths.of(run), np.arange(len(numbers))
+        unknown = np.flatnonzero(path_of < 0)
+        if len(unknown):
+            _, first = np.unique(numbers[unknown], return_index=True)
+            examples = np.sort(unknown[first])
+            run = Run(self.state, columns[:, examples])
+            run.run()
+            cache.remember(numbers[examples], Paths.of(run))
+            path_of = cache.paths_of(numbers)
+        assert cache.paths is not None
+        return cache.paths, path_of
 
-    def _settled(self, run: Run) -> int:
-        """How many packets of ``run``, from the first on, saw what they should have seen."""
-        good = run.barrier
-        if not run.consulted:
-            return good
-        for altered in learning.alterations(self.state, run.learned):
-            index = altered.index()
-            for lookup in run.consulted:
-                hits = lookup.hits
-                if hits.table != altered.target.table:
-                    continue
-                number = index.find(_masked(lookup.columns, altered.target.mask))
-                later = (number >= 0) & (hits.packets > altered.since[number])
-                priority = np.where(hits.rules >= 0, self.state.rules.priority[hits.rules], -1)
-                later &= priority <= altered.target.priority
-                good = min(good, int(hits.packets[later].min(initial=good)))
+    def _settle(self, steps: _Steps) -> int:
+        """Let packets become part of the state as far as they saw what they should have seen.
+
+        Returns how many.
+        """
+        state = self.state
+        good = steps.before_volatile()
+        altered: list[Alterations] = []
+        events = steps.events(good)
+        if events:
+            altered = learning.alterations(state, events)
+            whole = good
+            for alteration in altered:
+                good = min(good, self._first_misled(steps, alteration, good))
+            if good < whole:
+                events = steps.events(good)
+                altered = learning.alterations(state, events)
+        steps.count(state, good)
+        learning.apply(state, events, steps.times)
+        for cut in steps.paths.cuts:
+            self._cut_timeouts(steps, good, cut)
+        state.now = max(state.now, int(steps.times[good - 1]))
+        for alteration in altered:
+            self._forget(alteration)
+        if self._cache.paths is not None and self._cache.paths.volatile.any():
+            self._cache.drop(self._cache.paths.volatile)
         return good
 
-    def _settle(self, run: Run, batch: PacketBatch, at: int, good: int) -> Result:
-        """Let what the first ``good`` packets of ``run`` did become part of the state."""
-        state = self.state
-        stop = at + good
-        times = batch.times[at:stop]
-        for hits in run.hits:
-            some = (hits.rules >= 0) & (hits.packets < good)
-            rules, packets = hits.rules[some], hits.packets[some]
-            np.add.at(state.rules.n_packets, rules, 1)
-            np.add.at(state.rules.n_bytes, rules, run.lengths[packets])
-            np.maximum.at(state.rules.used, rules, times[packets])
-        events = [e.before(good) for e in run.learned]
-        learning.apply(state, events, times)
-        self._cut_timeouts(run, good)
-        state.now = max(state.now, int(times[-1]))
-
-        stopped = {**run.unsupported, **run.errors}
-        dropped = np.array(sorted(run.errors), np.int64)
-        emissions = run.emissions.collect(batch.frames.take(np.arange(at, stop)), good, dropped)
-        verdicts = verdicts_of(good, emissions)
-        for packet in stopped:
-            if packet < good:
-                unsupported = packet not in run.errors
-                verdicts[packet] = Verdict.UNSUPPORTED if unsupported else Verdict.ERROR
-        return Result(
-            batch.frames.take(np.arange(at, stop)),
-            emissions,
-            verdicts,
-            run.last_table[:good],
-            run.last_rule[:good],
-            {packet: why for packet, why in stopped.items() if packet < good},
-            tuple((0, e) for e in events if len(e.packets)),
+    def _misleading(self, paths: Paths, altered: Alterations) -> tuple[NDArray[np.int64], ...]:
+        """The paths with a lookup that ``altered`` changes, and since which packet."""
+        consults = paths.consults
+        same_table = np.flatnonzero(consults["table"] == altered.target.table)
+        if not len(same_table):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        rows = np.searchsorted(
+            np.array(self.state.program.learnable_columns), altered.target.mask.columns
         )
+        keys = consults["key"][rows[:, None], same_table] & altered.target.mask.array
+        number = altered.index().find(keys)
+        rules = consults["rule"][same_table]
+        priority = np.where(rules >= 0, self.state.rules.priority[rules], -1)
+        hit = np.flatnonzero((number >= 0) & (priority <= altered.target.priority))
+        return consults.owner_of_entries()[same_table[hit]], altered.since[number[hit]]
 
-    def _cut_timeouts(self, run: Run, good: int) -> None:
+    def _first_misled(self, steps: _Steps, altered: Alterations, good: int) -> int:
+        """The first packet that comes after an alteration its lookups should have seen."""
+        paths, since = self._misleading(steps.paths, altered)
+        if not len(paths):
+            return good
+        after = np.full(len(steps.paths), len(steps.path_of), np.int64)
+        np.minimum.at(after, paths, since)
+        misled = np.flatnonzero(np.arange(good) > after[steps.path_of[:good]])
+        return int(misled[0]) if len(misled) else good
+
+    def _forget(self, altered: Alterations) -> None:
+        """Forget the paths that would be different now."""
+        if self._cache.paths is None:
+            return
+        paths, _ = self._misleading(self._cache.paths, altered)
+        gone = np.zeros(len(self._cache.paths), bool)
+        gone[paths] = True
+        self._cache.drop(gone)
+
+    def _cut_timeouts(self, steps: _Steps, good: int, cut: TimeoutCut) -> None:
         rules = self.state.rules
-        for cut in run.timeout_cuts:
-            mine = cut.rules[cut.packets < good]
-            for column, seconds in (
-                (rules.idle_timeout, cut.idle_timeout),
-                (rules.hard_timeout, cut.hard_timeout),
-            ):
-                if seconds:
-                    longer = (column[mine] == 0) | (column[mine] > seconds)
-                    column[mine[longer]] = seconds
-            self.state.note_deadlines(mine)
+        mine = cut.rules[steps.members(good)[cut.packets] > 0]
+        for column, seconds in (
+            (rules.idle_timeout, cut.idle_timeout),
+            (rules.hard_timeout, cut.hard_timeout),
+        ):
+            if seconds:
+                longer = (column[mine] == 0) | (column[mine] > seconds)
+                column[mine[longer]] = seconds
+        self.state.note_deadlines(mine)
 
 
-def _masked(columns: np.ndarray, mask: Mask) -> np.ndarray:
-    return columns[list(mask.columns)] & mask.array
+class _Steps:
+    """Packets in a row and the paths they take, not settled yet. Times are nanoseconds."""
 
+    def __init__(
+        self,
+        paths: Paths,
+        path_of: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        times: NDArray[np.int64],
+    ) -> None:
+        self.paths = paths
+        self.path_of = path_of
+        self.lengths = lengths
+        self.times = times
 
-def _joined(batch: PacketBatch, parts: list[Result]) -> Result:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return Result(
-            batch.frames,
-            Emissions.none(),
-            np.zeros(0, np.int8),
-            np.zeros(0, np.int32),
-            np.zeros(0, np.int64),
-            {},
-            (),
-        )
-    firsts = np.cumsum([0, *(len(part) for part in parts[:-1])]).tolist()
-    stopped: dict[int, str] = {}
-    learned: list[tuple[int, LearnEvents]] = []
-    emissions: list[Emissions] = []
-    for first, part in zip(firsts, parts, strict=True):
-        stopped.update({first + packet: why for packet, why in part.stopped.items()})
-        learned += [(first + base, events) for base, events in part.learned]
-        emissions.append(part.emissions.shifted(first))
-    return Result(
-        batch.frames,
-        Emissions.concatenate(emissions),
-        np.concatenate([part.verdicts for part in parts]),
-        np.concatenate([part.last_table for part in parts]),
-        np.concatenate([part.last_rule for part in parts]),
-        stopped,
-        tuple(learned),
-    )
+    def before_volatile(self) -> int:
+        """How many packets come before the second whose path holds for one moment only.
+
+        Only the first packet of all can be at that moment.
+        """
+        if not self.paths.volatile.any():
+            return len(self.path_of)
+        later = np.flatnonzero(self.paths.volatile[self.path_of[1:]])
+        return 1 + int(later[0]) if len(later) else len(self.path_of)
+
+    def members(self, good: int) -> NDArray[np.int64]:
+        """How many of the first ``good`` packets take each path."""
+        return np.bincount(self.path_of[:good], minlength=len(self.paths))
+
+    def count(self, state: State, good: int) -> None:
+        """Credit the rules that the first ``good`` packets hit."""
+        some = self.path_of[:good]
+        members = self.members(good)
+        n_bytes = np.bincount(some, weights=self.lengths[:good], minlength=len(self.paths))
+        last = np.zeros(len(self.paths), np.int64)
+        last[some] = np.arange(good)
+        taken = np.flatnonzero(members)
+        entries, which = self.paths.hits.of_owners(taken)
+        rules, through = self.paths.hits["rule"][entries], taken[which]
+        np.add.at(state.rules.n_packets, rules, members[through])
+        np.add.at(state.rules.n_bytes, rules, n_bytes[through].astype(np.int64))
+        np.maximum.at(state.rules.used, rules, self.times[last[through]])
+
+    def events(self, good: int) -> list[LearnEvents]:
+        """What the first ``good`` packets learn.
+
+        Of packets on one path the first and the last stand for all of them: those between only
+        refresh. Where paths teach one flow different things, each packet counts.
+        """
+        if not self.paths.learned:
+            return []
+        some = self.path_of[:good]
+        members = self.members(good)
+        first = np.zeros(len(self.paths), np.int64)
+        first[some[::-1]] = np.arange(good)[::-1]
+        last = np.zeros(len(self.paths), np.int64)
+        last[some] = np.arange(good)
+        found = []
+        for events in self.paths.learned:
+            taught = np.flatnonzero(members[events.packets])
+            if len(taught):
+                again = taught[members[events.packets[taught]] > 1]
+                which = np.concatenate([taught, again])
+                when = np.concatenate([first[events.packets[taught]], last[events.packets[again]]])
+                found.append(events.of(which, when))
+        if learning.contested(found):
+            return self._every_event(some, members)
+        return found
+
+    def _every_event(
+        self, some: NDArray[np.int64], members: NDArray[np.int64]
+    ) -> list[LearnEvents]:
+        by_path = np.argsort(some, kind="stable")
+        starts = np.cumsum(members) - members
+        found = []
+        for events in self.paths.learned:
+            counts = members[events.packets]
+            which = np.repeat(np.arange(len(events.packets)), counts)
+            found.append(events.of(which, by_path[ranges(starts[events.packets], counts)]))
+        return found

@@ -32,6 +32,7 @@ Chosen = NDArray[np.int64]
 Holds = NDArray[np.bool_]
 
 FRAG_LATER_BITS = Bits(Column.NW, NW_FRAG_BITS.shift + 1, 1)
+CT_PROTOCOL_BITS = Bits(Column.CT, 8, 8)
 VLAN_PRESENT_BITS = Bits(Column.VLAN, OUTER_TCI.shift + 12, 1)
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
@@ -56,7 +57,7 @@ def is_ip(columns: Columns, packets: Chosen) -> Holds:
 
 def is_later_fragment(columns: Columns, packets: Chosen) -> Holds:
     """Whether it is a fragment without a transport header."""
-    return value(columns, packets, FRAG_LATER_BITS) == 1
+    return np.equal(value(columns, packets, FRAG_LATER_BITS), 1)
 
 
 def _protocol(columns: Columns, packets: Chosen, number: int) -> Holds:
@@ -92,7 +93,7 @@ def _nd(*types: int) -> Callable[[Columns, Chosen], Holds]:
 
 
 def _vlan(columns: Columns, packets: Chosen) -> Holds:
-    return value(columns, packets, VLAN_PRESENT_BITS) == 1
+    return np.equal(value(columns, packets, VLAN_PRESENT_BITS), 1)
 
 
 def _eth_types(*eth_types: int) -> Callable[[Columns, Chosen], Holds]:
@@ -101,7 +102,7 @@ def _eth_types(*eth_types: int) -> Callable[[Columns, Chosen], Holds]:
 
 def _conntrack(columns: Columns, packets: Chosen) -> Holds:
     # ct_nw_proto is only set for a packet with a known original direction tuple.
-    return np.not_equal(value(columns, packets, Bits(Column.CT, 8, 8)), 0)
+    return np.not_equal(value(columns, packets, CT_PROTOCOL_BITS), 0)
 
 
 _CHECKS: Mapping[Prerequisite, Callable[[Columns, Chosen], Holds]] = MappingProxyType(
@@ -124,6 +125,46 @@ _CHECKS: Mapping[Prerequisite, Callable[[Columns, Chosen], Holds]] = MappingProx
         Prerequisite.CT: _conntrack,
     }
 )
+
+
+_ETH_TYPE = (ETH_TYPE_BITS,)
+_PROTOCOL = (ETH_TYPE_BITS, NW_PROTO_BITS)
+_TRANSPORT = (*_PROTOCOL, FRAG_LATER_BITS)
+_ND = (*_PROTOCOL, TP_SRC_BITS, TP_DST_BITS)
+_NEEDS: Mapping[Prerequisite, tuple[Bits, ...]] = MappingProxyType(
+    {
+        Prerequisite.VLAN_VID: (VLAN_PRESENT_BITS,),
+        Prerequisite.ARP: _ETH_TYPE,
+        Prerequisite.IPV4: _ETH_TYPE,
+        Prerequisite.IPV6: _ETH_TYPE,
+        Prerequisite.IP: _ETH_TYPE,
+        Prerequisite.MPLS: _ETH_TYPE,
+        Prerequisite.NSH: _ETH_TYPE,
+        Prerequisite.ICMPV4: _PROTOCOL,
+        Prerequisite.ICMPV6: _PROTOCOL,
+        Prerequisite.TCP: _TRANSPORT,
+        Prerequisite.UDP: _TRANSPORT,
+        Prerequisite.SCTP: _TRANSPORT,
+        Prerequisite.ND: _ND,
+        Prerequisite.ND_SOLICIT: _ND,
+        Prerequisite.ND_ADVERT: _ND,
+        Prerequisite.CT: (CT_PROTOCOL_BITS,),
+    }
+)
+
+
+def needs(prerequisite: Prerequisite) -> Mapping[int, int]:
+    """The bits of a packet's key that decide whether it meets ``prerequisite``: column -> mask."""
+    return union(*(bits.mask for bits in _NEEDS.get(prerequisite, ())))
+
+
+def union(*parts: Mapping[int, int]) -> Mapping[int, int]:
+    """All bits of several sets of bits (column -> mask)."""
+    all_bits: dict[int, int] = {}
+    for part in parts:
+        for column, mask in part.items():
+            all_bits[column] = all_bits.get(column, 0) | mask
+    return all_bits
 
 
 def holds(prerequisite: Prerequisite, columns: Columns, packets: Chosen) -> Holds | None:

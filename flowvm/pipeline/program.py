@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,14 +66,22 @@ class Program:
     shapes: tuple[Shape, ...]
     tables: Mapping[int, tuple[Subtable, ...]]
     names: Names
-    written: frozenset[int] = field(default_factory=frozenset)
-    """The columns that some action of the program (or of a flow it learns) can change."""
+    written: Mapping[int, int] = field(default_factory=dict)
+    """The bits that some action of the program (or of a flow it learns) can change."""
+
+    key: Mask = field(default_factory=lambda: Mask((), ()))
+    """The bits of a packet that can make a difference to what becomes of it."""
 
     learnable: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """The tables that flows can be learned into, and the columns those flows can match."""
 
     shortest_timeout: int | None = None
     """Seconds: no flow that the program learns expires sooner after its last use."""
+
+    @cached_property
+    def learnable_columns(self) -> tuple[int, ...]:
+        """All columns that learned flows can match."""
+        return tuple(sorted(frozenset[int]().union(*self.learnable.values())))
 
 
 def chain_same_keys(

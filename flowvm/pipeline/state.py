@@ -301,11 +301,12 @@ class State:
         """No rule expires while the clock is not past this (it can be earlier than need be)."""
         return self._deadline
 
-    def advance(self, now: int) -> None:
-        """Move the clock to ``now``; rules whose time is over go."""
+    def advance(self, now: int) -> NDArray[np.int64]:
+        """Move the clock to ``now``; rules whose time is over go. Returns those that went."""
         self.now = max(self.now, now)
         if self.now <= self._deadline:
-            return
+            return np.zeros(0, np.int64)
+        before = len(self.removals)
         deadlines = self.rules.deadlines()
         over = np.flatnonzero(deadlines < self.now)
         for rule in over.tolist():
@@ -313,6 +314,7 @@ class State:
             by_hard = hard > 0 and self.now > int(self.rules.modified[rule]) + hard * SECOND
             self.remove(rule, "hard timeout" if by_hard else "idle timeout")
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
+        return np.array([removal.rule for removal in self.removals[before:]], np.int64)
 
     def remove(self, rule: int, reason: str) -> None:
         """Take ``rule`` out of its table, and what it learned with ``delete_learned``."""

@@ -1,0 +1,165 @@
+"""Frames as they leave: what was noted while packets ran, made into bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.columns import Column
+from flowvm.packet.encode import rewrite
+from flowvm.packet.frames import Frames
+from flowvm.pipeline.ragged import Ragged
+
+_NO_COMMIT = -1
+
+
+@dataclass(frozen=True)
+class Emissions:
+    """What leaves: one entry each, ordered by packet and then by the order they were emitted.
+
+    ``port`` is an OpenFlow port number (reserved ones for LOCAL and CONTROLLER); ``reason`` a
+    :class:`Reason`; ``table`` and ``cookie`` those of the flow that sent a packet to the
+    controller; ``tun_id``, ``tun_src``, ``tun_dst`` the tunnel metadata it leaves with.
+    """
+
+    packet: NDArray[np.int64]
+    port: NDArray[np.int64]
+    frames: Frames
+    tun_id: NDArray[np.uint64]
+    tun_src: NDArray[np.uint64]
+    tun_dst: NDArray[np.uint64]
+    reason: NDArray[np.int8]
+    table: NDArray[np.int32]
+    cookie: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.packet)
+
+    def shifted(self, first: int) -> Emissions:
+        """The same, with packets counted from ``first``."""
+        return replace(self, packet=self.packet + first)
+
+    @classmethod
+    def none(cls) -> Emissions:
+        """No emission."""
+        words = np.zeros(0, np.uint64)
+        numbers = np.zeros(0, np.int64)
+        tables = np.zeros(0, np.int32)
+        return cls(
+            numbers,
+            numbers,
+            Frames.of([]),
+            words,
+            words,
+            words,
+            np.zeros(0, np.int8),
+            tables,
+            words,
+        )
+
+    @staticmethod
+    def concatenate(parts: list[Emissions]) -> Emissions:
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def joined(name: str) -> NDArray[np.generic]:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        names = ("tun_id", "tun_src", "tun_dst", "reason", "table", "cookie")
+        return Emissions(
+            joined("packet"),  # type: ignore[arg-type]
+            joined("port"),  # type: ignore[arg-type]
+            Frames.concatenate([part.frames for part in parts]),
+            *(joined(name) for name in names),  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """How to make the emissions of some packets that take known paths.
+
+    ``paths`` is the path of each packet, ``columns`` (columns, packets) their headers as they came
+    in; ``written`` are the bits that actions can change, in the order of the rows of
+    ``commits["header"]``.
+    """
+
+    frames: Frames
+    columns: NDArray[np.uint64]
+    paths: NDArray[np.int64]
+    emissions: Ragged
+    commits: Ragged
+    written: tuple[tuple[int, int], ...]
+
+    def emissions_of_all(self) -> Emissions:
+        """Every emission, ordered by packet and then as they happened."""
+        entries, packets = self.emissions.of_owners(self.paths)
+        column = {name: values[entries] for name, values in self.emissions.columns.items()}
+        frames = self._frames(packets, column["commit"])
+        if (column["max_len"] < frames.lengths).any():
+            lengths = np.minimum(frames.lengths, column["max_len"])
+            frames = Frames(frames.buffer, frames.offsets, lengths)
+        ipv4 = self._header(Column.TUN_IPV4, packets, column["commit"])
+        return Emissions(
+            packets,
+            column["port"],
+            frames,
+            self._header(Column.TUN_ID, packets, column["commit"]),
+            ipv4 >> np.uint64(32),
+            ipv4 & np.uint64(0xFFFF_FFFF),
+            column["reason"],
+            column["table"],
+            column["cookie"],
+        )
+
+    def _header(
+        self, column: int, packets: NDArray[np.int64], commits: NDArray[np.int64]
+    ) -> NDArray[np.uint64]:
+        """The values of ``column`` of ``packets`` at a commit of each (-1: as it came in)."""
+        values: NDArray[np.uint64] = self.columns[column][packets]
+        for row, (number, mask) in enumerate(self.written):
+            if number == column:
+                changed = np.flatnonzero(commits >= 0)
+                at = self.commits.starts[self.paths[packets[changed]]] + commits[changed]
+                written = self.commits["header"][row, at] & np.uint64(mask)
+                values[changed] = values[changed] & ~np.uint64(mask) | written
+        return values
+
+    def _frames(self, packets: NDArray[np.int64], commits: NDArray[np.int64]) -> Frames:
+        """The frame of each of ``packets`` at a commit of each."""
+        if not (commits >= 0).any():
+            return self.frames.take(packets)
+        depth = np.full(len(self.paths), _NO_COMMIT, np.int64)
+        np.maximum.at(depth, packets, commits)
+        built = [self.frames]
+        # Where the frame of a packet is at its latest commit but so many.
+        place = [np.full(len(self.paths), -1, np.int64) for _ in range(int(depth.max()) + 1)]
+        n_built = len(self.frames)
+        for number, places in enumerate(place):
+            some = np.flatnonzero(depth >= number)
+            parents = self.commits["parent"][self.commits.starts[self.paths[some]] + number]
+            sources = some.copy()
+            for earlier in range(number):
+                mine = parents == earlier
+                sources[mine] = place[earlier][some[mine]]
+            before = self._headers(some, parents)
+            after = self._headers(some, np.full(len(some), number))
+            together = Frames.concatenate(built)
+            built = [together, rewrite(together.take(sources), before, after)]
+            places[some] = n_built + np.arange(len(some))
+            n_built += len(some)
+        where = packets.copy()
+        for number, places in enumerate(place):
+            mine = commits == number
+            where[mine] = places[packets[mine]]
+        return Frames.concatenate(built).take(where)
+
+    def _headers(
+        self, packets: NDArray[np.int64], commits: NDArray[np.int64]
+    ) -> NDArray[np.uint64]:
+        headers = self.columns[:, packets]
+        for column, _ in self.written:
+            headers[column] = self._header(column, packets, commits)
+        return headers

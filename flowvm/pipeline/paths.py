@@ -1,0 +1,201 @@
+"""Paths: what packets that agree on every bit the pipeline can consult have in common.
+
+Open vSwitch remembers the fate of such packets as a megaflow. Here a *path* is run once, by one of
+its packets, and its outcome is applied to all of them: which rules it hits, what it emits and
+learns. Long pipelines cost what their distinct paths cost (ARCHITECTURE, "Remember the path").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.flow import ReservedPort
+from flowvm.pipeline.engine import Run, TimeoutCut
+from flowvm.pipeline.learning import LearnEvents
+from flowvm.pipeline.ragged import Ragged
+from flowvm.pipeline.result import Verdict
+from flowvm.pipeline.state import State
+from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
+
+MAX_PATHS = 1 << 16
+"""So many paths are remembered; then they are forgotten, and memory stays bounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Some paths; what is known of them is in columns of one entry a path.
+
+    ``volatile`` marks a path whose outcome holds for the very moment it was run at only.
+    ``consults`` are its lookups in tables that flows are learned into, with the key of each.
+    """
+
+    verdict: NDArray[np.int8]
+    last_table: NDArray[np.int32]
+    last_rule: NDArray[np.int64]
+    volatile: NDArray[np.bool_]
+    stopped: Mapping[int, str]
+    hits: Ragged
+    consults: Ragged
+    emissions: Ragged
+    commits: Ragged
+    learned: tuple[LearnEvents, ...]
+    cuts: tuple[TimeoutCut, ...]
+
+    def __len__(self) -> int:
+        return len(self.verdict)
+
+    @classmethod
+    def of(cls, run: Run) -> Paths:
+        """The paths that the packets of ``run`` took, one each."""
+        n = run.original.shape[1]
+        failed = np.zeros(n, bool)
+        failed[list(run.errors)] = True
+        emitted, commits = run.emissions.seal(failed)
+        verdict = np.full(n, Verdict.DROP, np.int8)
+        owners = emitted.owner_of_entries()
+        to_controller = emitted["port"] == ReservedPort.CONTROLLER
+        verdict[owners[to_controller]] = Verdict.CONTROLLER
+        verdict[owners[~to_controller]] = Verdict.OUTPUT
+        verdict[list(run.unsupported)] = Verdict.UNSUPPORTED
+        verdict[failed] = Verdict.ERROR
+        hits = [(h.packets[h.rules >= 0], h.rules[h.rules >= 0]) for h in run.hits]
+        none = np.zeros(0, np.int64)
+        return cls(
+            verdict,
+            run.last_table,
+            run.last_rule,
+            run.volatile,
+            {**run.unsupported, **run.errors},
+            Ragged.of(
+                np.concatenate([none, *(packets for packets, _ in hits)]),
+                n,
+                rule=np.concatenate([none, *(rules for _, rules in hits)]),
+            ),
+            _consults(run, n),
+            emitted,
+            commits,
+            tuple(run.learned),
+            tuple(run.timeout_cuts),
+        )
+
+    def extended(self, other: Paths) -> Paths:
+        """These paths, and then those of ``other``."""
+        n = len(self)
+        return Paths(
+            np.concatenate([self.verdict, other.verdict]),
+            np.concatenate([self.last_table, other.last_table]),
+            np.concatenate([self.last_rule, other.last_rule]),
+            np.concatenate([self.volatile, other.volatile]),
+            {**self.stopped, **{n + path: why for path, why in other.stopped.items()}},
+            self.hits.extended(other.hits),
+            self.consults.extended(other.consults),
+            self.emissions.extended(other.emissions),
+            self.commits.extended(other.commits),
+            _merged((*self.learned, *(events.shifted(n) for events in other.learned))),
+            (*self.cuts, *(cut.shifted(n) for cut in other.cuts)),
+        )
+
+
+def _consults(run: Run, n: int) -> Ragged:
+    rows = len(run.state.program.learnable_columns)
+    none = np.zeros(0, np.int64)
+    found = run.consulted
+    return Ragged.of(
+        np.concatenate([none, *(c.hits.packets for c in found)]),
+        n,
+        table=np.repeat(
+            np.array([c.hits.table for c in found], np.int32), [len(c.hits.packets) for c in found]
+        ),
+        rule=np.concatenate([none, *(c.hits.rules for c in found)]),
+        key=np.concatenate([np.zeros((rows, 0), np.uint64), *(c.key for c in found)], axis=1),
+    )
+
+
+def _merged(events: tuple[LearnEvents, ...]) -> tuple[LearnEvents, ...]:
+    """One entry for all events of the same template and shape that are in a row for a path."""
+    together: dict[tuple[int, int], list[LearnEvents]] = {}
+    for some in events:
+        together.setdefault((some.template.number, some.shape), []).append(some)
+    return tuple(LearnEvents.joined(group) for group in together.values())
+
+
+class PathCache:
+    """The paths known so far, found by the bits that decide them."""
+
+    def __init__(self, key: Mask) -> None:
+        self._key = key
+        self._forget()
+
+    def _forget(self) -> None:
+        self.paths: Paths | None = None
+        self._index = KeyIndex(len(self._key.columns))
+        self._path_of_key = np.zeros(0, np.int64)
+
+    def number(self, columns: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """A number for each packet, the same for packets that agree on all bits that matter.
+
+        Numbers hold until the next call. ``columns`` has shape (columns, packets).
+        """
+        if len(self._index) > MAX_PATHS or (self.paths is not None and len(self.paths) > MAX_PATHS):
+            self._forget()
+        keys = columns[list(self._key.columns)]
+        keys &= self._key.array
+        numbers = self._index.find(keys)
+        unseen = np.flatnonzero(numbers == NO_ENTRY)
+        if len(unseen):
+            distinct, which = distinct_keys(keys[:, unseen])
+            new = self._index.add(keys[:, unseen[distinct]])
+            numbers[unseen] = new[which]
+            nothing = np.full(len(new), NO_ENTRY, np.int64)
+            self._path_of_key = np.concatenate([self._path_of_key, nothing])
+        return numbers
+
+    def paths_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The path that goes with each number, or -1 if it is not known."""
+        return self._path_of_key[numbers]
+
+    def remember(self, numbers: NDArray[np.int64], paths: Paths) -> None:
+        """Let ``paths`` be those of ``numbers``, which are distinct."""
+        first = 0 if self.paths is None else len(self.paths)
+        self.paths = paths if self.paths is None else self.paths.extended(paths)
+        self._path_of_key[numbers] = first + np.arange(len(paths))
+
+    def drop(self, paths: NDArray[np.bool_]) -> None:
+        """Forget some paths: ``paths`` has an entry each."""
+        known = np.flatnonzero(self._path_of_key >= 0)
+        self._path_of_key[known[paths[self._path_of_key[known]]]] = NO_ENTRY
+
+    def drop_through(self, rules: NDArray[np.int64], state: State) -> None:
+        """Forget the paths that hit one of ``rules``."""
+        if self.paths is None or not len(rules):
+            return
+        gone = np.zeros(len(state.rules), bool)
+        gone[rules] = True
+        through = np.zeros(len(self.paths), bool)
+        through[self.paths.hits.owner_of_entries()[gone[self.paths.hits["rule"]]]] = True
+        self.drop(through)
+
+
+def distinct_keys(
+    keys: NDArray[np.uint64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which columns of ``keys`` are the first of their value, and which of those each equals."""
+    n = keys.shape[1]
+    order = np.lexsort(keys[::-1]) if len(keys) else np.arange(n)
+    ordered = keys[:, order]
+    begins = np.ones(n, bool)
+    begins[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    group = np.cumsum(begins) - 1
+    # lexsort is stable: the first of each group is the first in the batch too.
+    firsts = order[begins]
+    which = np.empty(n, np.int64)
+    which[order] = group
+    # Number the groups in the order of their first packets.
+    by_arrival = np.argsort(firsts, kind="stable")
+    rank = np.empty(len(firsts), np.int64)
+    rank[by_arrival] = np.arange(len(firsts))
+    return firsts[by_arrival], rank[which]
