@@ -24,6 +24,8 @@ ETH_TYPE_NSH = 0x894F
 ETH_TYPE_VLAN = 0x8100
 ETH_TYPE_QINQ = 0x88A8
 
+DSCP_MASK = 0xFC
+
 
 class Format(Enum):
     """How ovs-ofctl writes a field's values (ovs-fields(7), the "Format" rows)."""
@@ -71,6 +73,11 @@ class Bits:
     column: Column
     shift: int
     width: int
+
+    @property
+    def mask(self) -> dict[int, int]:
+        """The bits as a mask of their column; for values that are in one column."""
+        return {self.column: ((1 << self.width) - 1) << self.shift}
 
     def words(self, value: int) -> Iterator[tuple[Column, int]]:
         """Split ``value`` into (column, word) pairs, most significant first."""
@@ -132,6 +139,9 @@ class Field:
             # "No tag at all" (ovs-fields(7), "dl_vlan").
             yield Column.VLAN, 0, 0xFFFF << OUTER_TCI.shift
             return
+        if self.name == "nw_tos":
+            # The two low bits belong to nw_ecn (ovs-fields(7), "nw_tos").
+            mask &= DSCP_MASK
         for (column, v), (_, m) in zip(
             self.bits.words(value & mask), self.bits.words(mask), strict=True
         ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from flowvm.flow import Flow, Port
 from flowvm.names import Names
@@ -22,6 +22,12 @@ from flowvm.pipeline.snapshot import flows_now
 from flowvm.pipeline.state import State
 from flowvm.text.dump import parse_dump
 
+if TYPE_CHECKING:
+    from scapy.packet import Packet
+
+    from flowvm.arrival import Seconds
+    from flowvm.trace import Trace
+
 
 class Switch:
     """A bridge with ``flows``; ``ports`` maps the names of its ports to numbers, if known."""
@@ -29,6 +35,7 @@ class Switch:
     def __init__(self, flows: Iterable[Flow], ports: Mapping[str, int] | None = None) -> None:
         flows = tuple(flows)
         self._state = State(compile_flows(flows, flow_names(flows, ports)))
+        self._machine = Machine(self._state)
 
     @property
     def program(self) -> Program:
@@ -54,6 +61,7 @@ class Switch:
         """A switch like this one that goes its own way from here."""
         twin = object.__new__(type(self))
         twin._state = self._state.copy()
+        twin._machine = Machine(twin._state)
         return twin
 
     def port(self, port: Port) -> int:
@@ -66,7 +74,33 @@ class Switch:
 
     def run(self, batch: PacketBatch, recorder: Recorder | None = None) -> Result:
         """Run packets, as if one came after the other; the switch moves on with them."""
-        return Machine(self._state).run(batch, recorder)
+        return self._machine.run(batch, recorder)
+
+    def trace(
+        self,
+        packet: str | bytes | Packet,
+        *,
+        br_flow: str = "",
+        in_port: Port | None = None,
+        at: Seconds | None = None,
+    ) -> Trace:
+        """What would happen to one packet, and why; nothing changes by it.
+
+        ``packet`` is a frame (bytes, or a Scapy packet that begins with Ethernet), or headers in
+        the syntax of ``ofproto/trace``: ``"in_port=1,tcp,nw_src=10.0.0.1"``, for which a frame is
+        made up, with zeroes for what is not named and a TTL of 64. ``br_flow``, in the same syntax,
+        adds to a frame what no frame carries: ``"tun_id=0x1,reg0=5"``. ``in_port`` is a number or
+        a name; without one the packet comes from no port. ``at`` is a time in seconds since the
+        dump was taken, by default the switch's own.
+
+        Raises FlowSyntaxError for headers that cannot be read, and PacketError for an unknown port,
+        for a time before the switch's own, and for headers that no frame can have; both are
+        ValueErrors.
+        """
+        from flowvm.arrival import arrive
+        from flowvm.trace import trace_packet
+
+        return trace_packet(self._state, arrive(self._state, packet, br_flow, in_port, at))
 
 
 def load(

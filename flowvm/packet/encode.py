@@ -86,16 +86,31 @@ def rewrite(frames: Frames, before: U64, after: U64, layout: Layout | None = Non
     ``before`` is what the bytes say now; ``layout`` is theirs too, and found out if not given.
     Returns ``frames`` itself if no byte has to change, else frames in a new buffer.
 
-    Two changes have to be made in two calls, as in Open vSwitch: changes of L3 or L4 fields before
+    Some changes have to be made in two calls, as in Open vSwitch: changes of L3 or L4 fields before
     the first MPLS label is pushed (pushing it clears those fields in the key), and those after the
     last label is popped (they are unknown until the packet is decoded again).
     """
+    return _commit(frames, before, after, layout)[0]
+
+
+def commit(frames: Frames, before: U64, after: U64, layout: Layout) -> tuple[Frames, Layout]:
+    """As :func:`rewrite`, with the layout of the result, for changing the same packets again.
+
+    Open vSwitch, too, keeps a packet's layout from change to change, without looking again.
+    """
+    result, moved = _commit(frames, before, after, layout)
+    return result, layout if moved is None else moved
+
+
+def _commit(
+    frames: Frames, before: U64, after: U64, layout: Layout | None
+) -> tuple[Frames, Layout | None]:
     whole = frames.lengths >= ETH_HEADER
     linked = np.flatnonzero(whole & _any_differs(before, after, (Column.ETH_SRC, Column.ETH_DST)))
     tagged = np.flatnonzero(whole & _any_differs(before, after, (Column.VLAN,)))
     deep = np.flatnonzero(whole & _any_differs(before, after, _DEEP))
     if not (linked.size or tagged.size or deep.size):
-        return frames
+        return frames, layout
 
     result = frames.copy()
     starts = result.offsets
@@ -108,10 +123,12 @@ def rewrite(frames: Frames, before: U64, after: U64, layout: Layout | None = Non
             layout = _find_layout(frames, before, deep)
         edit = Edit(words, starts, starts + result.lengths, layout, before, after)
         _rewrite_in_place(edit, deep)
-        result = _rewrite_mpls(result, edit, deep)
+        result, layout = _rewrite_mpls(result, edit, deep)
     if tagged.size:
-        result = _rewrite_vlans(result, before, after, tagged)
-    return result
+        result, shift = _rewrite_vlans(result, before, after, tagged)
+        if layout is not None:
+            layout = layout.shifted(tagged, -shift)
+    return result, layout
 
 
 def _any_differs(before: U64, after: U64, columns: tuple[Column, ...]) -> Bool:
@@ -172,7 +189,7 @@ def _apply(edit: Edit, *parts: Part) -> None:
             change(edit, chosen)
 
 
-def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> Frames:
+def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layout]:
     """Replace the labels on top of those that both keys have at the bottom."""
     changed = edit.differs(Bits(Column.MPLS, 0, 64), who)
     changed |= edit.differs(Bits(Column.MPLS_2, 0, 64), who) | edit.differs(ETH_TYPE_BITS, who)
@@ -188,8 +205,9 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> Frames:
     popped, pushed = old_n - common, new_n - common
     moves = (popped > 0) | (pushed > 0)
     who, popped, pushed, new = who[moves], popped[moves], pushed[moves], new[:, moves]
+    emptied = (popped == old_n[moves]) & (pushed == 0)
     if not who.size:
-        return frames
+        return frames, edit.layout
 
     words, start = edit.words, frames.offsets[who]
     stack = np.where(edit.layout.l2_5[who] == NOWHERE, edit.layout.l3[who], edit.layout.l2_5[who])
@@ -208,7 +226,9 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> Frames:
     for i in range(MAX_MPLS_LABELS):
         chosen = pushed > i
         words.put32((start + shift + stack)[chosen] + 4 * i, new[i, chosen])
-    return _moved(frames, who, shift)
+    layout = edit.layout.shifted(who, -shift)
+    layout.l2_5[who] = np.where(emptied, NOWHERE, stack)
+    return _moved(frames, who, shift), layout
 
 
 def _labels(keys: U64, who: Index) -> U64:
@@ -227,8 +247,11 @@ def _count_labels(keys: U64, who: Index, labels: U64) -> Index:
     return np.where(is_mpls, count, 0)
 
 
-def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> Frames:
-    """Replace the tags outside of those that both keys have innermost."""
+def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple[Frames, Index]:
+    """Replace the tags outside of those that both keys have innermost.
+
+    Returns the frames and by how many bytes each of ``who`` becomes shorter.
+    """
     old, new = before[Column.VLAN, who], after[Column.VLAN, who]
     old_n, new_n = _count_tags(old), _count_tags(new)
     innermost = (old_n > 0) & (new_n > 0) & (_tag(old, old_n - 1) == _tag(new, new_n - 1))
@@ -250,7 +273,7 @@ def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> Frame
             at = start[chosen] + shift[chosen] + 12 + 4 * i
             # The "present" bit of a key is no part of a tag.
             words.put32(at, _tag(new[chosen], np.full(chosen.size, i)) & ~np.uint64(VLAN_CFI))
-    return _moved(frames, who, shift)
+    return _moved(frames, who, shift), shift
 
 
 def _tag(vlan: U64, index: Index) -> U64:

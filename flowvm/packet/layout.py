@@ -43,7 +43,12 @@ class Layout:
         at = slice(start, stop)
         return Layout(self.l2_5[at], self.l3[at], self.l4[at], self.l2_pad[at])
 
-    def l4_size(self, lengths: Index) -> Index:
-        """Bytes from the L4 header to the datagram's end, 0 without L4."""
-        size = lengths - self.l4 - self.l2_pad
-        return np.where(self.l4 == NOWHERE, 0, size)
+    def shifted(self, who: Index, by: Index) -> Layout:
+        """A copy in which the headers of packets ``who`` begin ``by`` bytes later."""
+
+        def moved(given: Index) -> Index:
+            result = given.copy()
+            result[who] += np.where(given[who] == NOWHERE, 0, by)
+            return result
+
+        return Layout(moved(self.l2_5), moved(self.l3), moved(self.l4), self.l2_pad)

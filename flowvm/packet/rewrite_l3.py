@@ -179,5 +179,7 @@ def rewrite_nsh(edit: Edit, who: Index) -> None:
     words.put32(at + 4, key)
     with_context = (words.u8(at + 2) & 0xF == 1) & (edit.ends[who] - at >= 24)
     who, at = who[with_context], at[with_context]
-    for i in range(2):
-        words.put64(at + 8 + 8 * i, edit.after[Column.NSH_C1_C2 + i, who])
+    for i in range(4):
+        bits = Bits(Column(Column.NSH_C1_C2 + i // 2), 0 if i % 2 else 32, 32)
+        changed = edit.differs(bits, who)
+        words.put32(at[changed] + 8 + 4 * i, edit.new(bits, who[changed]))

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from flowvm.columns import Column
 from flowvm.fields import Bits
 
+Columns = Sequence[NDArray[np.uint64]]
+"""The columns of a batch, by number: one array a column, one entry a packet."""
+
 ONES = (1 << 64) - 1
 
 
@@ -61,7 +64,7 @@ def split(value: int, width: int) -> tuple[int, ...]:
 
 
 def read(
-    columns: NDArray[np.uint64], packets: NDArray[np.int64], layout: Sequence[Piece], n_words: int
+    columns: Columns, packets: NDArray[np.int64], layout: Sequence[Piece], n_words: int
 ) -> list[NDArray[np.uint64]]:
     """The value that ``layout`` describes, for each packet: words, least significant first."""
     words = [np.zeros(len(packets), np.uint64) for _ in range(n_words)]
@@ -73,7 +76,7 @@ def read(
 
 
 def write(
-    columns: NDArray[np.uint64],
+    columns: Columns,
     packets: NDArray[np.int64],
     layout: Sequence[Piece],
     words: Sequence[NDArray[np.uint64]] | NDArray[np.uint64],
@@ -87,7 +90,7 @@ def write(
 
 
 def write_masked(
-    columns: NDArray[np.uint64],
+    columns: Columns,
     packets: NDArray[np.int64],
     layout: Sequence[Piece],
     words: Sequence[NDArray[np.uint64]] | NDArray[np.uint64],

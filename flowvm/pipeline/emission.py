@@ -55,9 +55,9 @@ class EmissionLog:
     """The emissions of one run, in the order in which they happen."""
 
     def __init__(self, run: Run) -> None:
-        n = run.original.shape[1]
+        n = len(run.original[0])
         self._run = run
-        self._columns = np.array(sorted(run.state.program.written), np.int64)
+        self._columns = sorted(run.state.program.written)
         self._dirty = np.zeros(n, bool)
         self._commit_of = np.full(n, _NO_COMMIT, np.int64)
         self._packets: list[Packets] = []
@@ -76,7 +76,8 @@ class EmissionLog:
         if len(changed):
             self._packets.append(changed)
             self._parents.append(self._commit_of[changed])
-            self._snapshots.append(self._run.columns[self._columns[:, None], changed])
+            header = [self._run.columns[column][changed] for column in self._columns]
+            self._snapshots.append(np.array(header, np.uint64))
             numbers = np.arange(self._n_commits, self._n_commits + len(changed))
             self._commit_of[changed] = numbers
             self._n_commits += len(changed)

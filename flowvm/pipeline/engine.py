@@ -25,6 +25,7 @@ from flowvm.fields import NW_FRAG_BITS, TP_DST_BITS, TP_SRC_BITS
 from flowvm.flow import ReservedPort
 from flowvm.pipeline import bits
 from flowvm.pipeline.actionset import ActionSets
+from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.emission import EmissionLog, Reason
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
 from flowvm.pipeline.stack import Stacks
@@ -139,18 +140,23 @@ class Pending:
 class Run:
     """One pass of a batch of packets. All arrays have one entry (or column) a packet.
 
-    ``columns`` starts as what the packets are, shape (columns, packets), and changes with them;
-    ``original`` stays.
+    ``original`` is what the packets are when they come, and stays; ``columns`` changes with them.
+    Columns that nothing changes are the same arrays in both.
     """
 
     state: State
-    original: NDArray[np.uint64]
+    original: Columns
     recorder: Recorder | None = None
-    columns: NDArray[np.uint64] = field(init=False)
+    columns: Columns = field(init=False)
 
     def __post_init__(self) -> None:
-        n = self.original.shape[1]
-        self.columns = self.original.copy()
+        n = len(self.original[Column.IN_PORT])
+        # A lookup changes port columns too, for as long as it takes.
+        changing = {*self.state.program.written, Column.IN_PORT, Column.TP}
+        self.columns = [
+            column.copy() if number in changing else column
+            for number, column in enumerate(self.original)
+        ]
         self.halted = np.zeros(n, bool)
         self.depth = np.zeros(n, np.int32)
         self.resubmits = np.zeros(n, np.int32)
@@ -291,8 +297,9 @@ class Run:
         hits = Hits(table, packets, rules)
         self.hits.append(hits)
         if table in self._learnable:
-            rows = np.array(self.state.program.learnable_columns, np.int64)
-            self.consulted.append(Consulted(hits, columns[rows[:, None], packets]))
+            wanted = self.state.program.learnable_columns
+            key = np.array([columns[column][packets] for column in wanted], np.uint64)
+            self.consulted.append(Consulted(hits, key.reshape(len(wanted), len(packets))))
         columns[Column.TP][fragments] = transport
         columns[Column.IN_PORT][packets] = own_ports
         return rules

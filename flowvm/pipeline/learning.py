@@ -145,7 +145,7 @@ class _InOrder:
 
 
 @dataclass(frozen=True)
-class _History:
+class History:
     """Events in order, and what they come upon.
 
     ``existing`` is the rule that is there for each key already, or -1; ``changed`` marks events
@@ -171,40 +171,30 @@ class Alterations:
         return index
 
 
-def contested(events: Sequence[LearnEvents]) -> bool:
+def contested(histories: Sequence[History]) -> bool:
     """Whether some flow is taught different things by different events."""
-    by_target: dict[Target, list[LearnEvents]] = {}
-    for some in events:
-        by_target.setdefault(some.template.target, []).append(some)
-    for target, group in by_target.items():
-        in_order = _sorted(target, group)
-        if int(in_order.differs.sum()) > len(in_order.starts):
-            return True
-    return False
+    return any(int(h.events.differs.sum()) > len(h.events.starts) for h in histories)
 
 
-def alterations(state: State, events: Sequence[LearnEvents]) -> list[Alterations]:
-    """What in the tables a later packet would find different because of ``events``."""
+def alterations(histories: Sequence[History]) -> list[Alterations]:
+    """What in the tables a later packet would find different because of these events."""
     found = []
-    for history in _histories(state, events):
+    for history in histories:
         altering = np.flatnonzero(history.changed)
         if not len(altering):
             continue
-        group = np.searchsorted(history.events.starts, altering, side="right") - 1
+        of = history.events
+        group = np.searchsorted(of.starts, altering, side="right") - 1
         first = np.ones(len(altering), bool)
         first[1:] = group[1:] != group[:-1]
         where = altering[first]
-        found.append(
-            Alterations(
-                history.events.target, history.events.keys[:, where], history.events.packets[where]
-            )
-        )
+        found.append(Alterations(of.target, of.keys[:, where], of.packets[where]))
     return found
 
 
-def apply(state: State, events: Sequence[LearnEvents], times: NDArray[np.int64]) -> None:
-    """Do to the tables what ``events`` ask for; ``times`` (ns) has one entry a packet."""
-    for history in _histories(state, events):
+def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) -> None:
+    """Do to the tables what events ask for; ``times`` (ns) has one entry a packet."""
+    for history in histories:
         of = history.events
         last = of.ends
         rules = history.existing.copy()
@@ -253,7 +243,8 @@ def _set_actions(
         state.rules.template[rules[mine]] = of.templates[events[mine]]
 
 
-def _histories(state: State, events: Sequence[LearnEvents]) -> list[_History]:
+def histories_of(state: State, events: Sequence[LearnEvents]) -> list[History]:
+    """``events`` by target and key, in the order they happened, and what they come upon."""
     by_target: dict[Target, list[LearnEvents]] = {}
     for some in events:
         if len(some.packets):
@@ -261,7 +252,7 @@ def _histories(state: State, events: Sequence[LearnEvents]) -> list[_History]:
     return [_history(state, target, group) for target, group in by_target.items()]
 
 
-def _history(state: State, target: Target, events: Sequence[LearnEvents]) -> _History:
+def _history(state: State, target: Target, events: Sequence[LearnEvents]) -> History:
     """The events for ``target`` in order, and how they stand to the rules that are there."""
     in_order = _sorted(target, events)
     starts, contents = in_order.starts, in_order.contents
@@ -269,7 +260,7 @@ def _history(state: State, target: Target, events: Sequence[LearnEvents]) -> _Hi
     changed = in_order.differs.copy()
     there = np.flatnonzero(existing >= 0)
     changed[starts[there]] = ~state.acts_as(existing[there], contents[:, starts[there]])
-    return _History(in_order, existing, changed)
+    return History(in_order, existing, changed)
 
 
 def _sorted(target: Target, events: Sequence[LearnEvents]) -> _InOrder:

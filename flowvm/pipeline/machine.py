@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
+from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.engine import Recorder, Run, TimeoutCut
-from flowvm.pipeline.learning import Alterations, LearnEvents
+from flowvm.pipeline.learning import Alterations, History, LearnEvents
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.ragged import ranges
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
@@ -100,7 +101,7 @@ class Machine:
         short = lengths < ETHERNET_HEADER
         if recorder is not None or short.any():
             # Such packets are no example for others that agree with them in all headers.
-            run = Run(self.state, columns, recorder)
+            run = Run(self.state, list(columns), recorder)
             run.halted[short] = True
             run.run()
             return Paths.of(run), np.arange(len(numbers))
@@ -108,12 +109,20 @@ class Machine:
         if len(unknown):
             _, first = np.unique(numbers[unknown], return_index=True)
             examples = np.sort(unknown[first])
-            run = Run(self.state, columns[:, examples])
+            run = Run(self.state, self._examples(columns, examples))
             run.run()
             cache.remember(numbers[examples], Paths.of(run))
             path_of = cache.paths_of(numbers)
         assert cache.paths is not None
         return cache.paths, path_of
+
+    def _examples(self, columns: NDArray[np.uint64], packets: NDArray[np.int64]) -> Columns:
+        """What matters of ``packets``; all the rest is zero, for no path depends on it."""
+        nothing = np.zeros(len(packets), np.uint64)
+        found = [nothing] * len(columns)
+        for column in self.state.program.key.columns:
+            found[column] = columns[column][packets]
+        return found
 
     def _settle(self, steps: _Steps) -> int:
         """Let packets become part of the state as far as they saw what they should have seen.
@@ -122,18 +131,16 @@ class Machine:
         """
         state = self.state
         good = steps.before_volatile()
-        altered: list[Alterations] = []
-        events = steps.events(good)
-        if events:
-            altered = learning.alterations(state, events)
-            whole = good
-            for alteration in altered:
-                good = min(good, self._first_misled(steps, alteration, good))
-            if good < whole:
-                events = steps.events(good)
-                altered = learning.alterations(state, events)
+        histories = self._histories(steps, good)
+        altered = learning.alterations(histories)
+        whole = good
+        for alteration in altered:
+            good = min(good, self._first_misled(steps, alteration, good))
+        if good < whole:
+            histories = self._histories(steps, good)
+            altered = learning.alterations(histories)
         steps.count(state, good)
-        learning.apply(state, events, steps.times)
+        learning.apply(state, histories, steps.times)
         for cut in steps.paths.cuts:
             self._cut_timeouts(steps, good, cut)
         state.now = max(state.now, int(steps.times[good - 1]))
@@ -142,6 +149,13 @@ class Machine:
         if self._cache.paths is not None and self._cache.paths.volatile.any():
             self._cache.drop(self._cache.paths.volatile)
         return good
+
+    def _histories(self, steps: _Steps, good: int) -> list[History]:
+        """What the first ``good`` packets teach."""
+        histories = learning.histories_of(self.state, steps.events(good))
+        if learning.contested(histories):
+            histories = learning.histories_of(self.state, steps.every_event(good))
+        return histories
 
     def _misleading(self, paths: Paths, altered: Alterations) -> tuple[NDArray[np.int64], ...]:
         """The paths with a lookup that ``altered`` changes, and since which packet."""
@@ -238,7 +252,7 @@ class _Steps:
         """What the first ``good`` packets learn.
 
         Of packets on one path the first and the last stand for all of them: those between only
-        refresh. Where paths teach one flow different things, each packet counts.
+        refresh, unless another path teaches the same flow something else.
         """
         if not self.paths.learned:
             return []
@@ -256,13 +270,11 @@ class _Steps:
                 which = np.concatenate([taught, again])
                 when = np.concatenate([first[events.packets[taught]], last[events.packets[again]]])
                 found.append(events.of(which, when))
-        if learning.contested(found):
-            return self._every_event(some, members)
         return found
 
-    def _every_event(
-        self, some: NDArray[np.int64], members: NDArray[np.int64]
-    ) -> list[LearnEvents]:
+    def every_event(self, good: int) -> list[LearnEvents]:
+        """What the first ``good`` packets learn, an event for each of them."""
+        some, members = self.path_of[:good], self.members(good)
         by_path = np.argsort(some, kind="stable")
         starts = np.cumsum(members) - members
         found = []

@@ -51,7 +51,7 @@ class Paths:
     @classmethod
     def of(cls, run: Run) -> Paths:
         """The paths that the packets of ``run`` took, one each."""
-        n = run.original.shape[1]
+        n = len(run.halted)
         failed = np.zeros(n, bool)
         failed[list(run.errors)] = True
         emitted, commits = run.emissions.seal(failed)

@@ -26,8 +26,8 @@ from flowvm.fields import (
     Bits,
     Prerequisite,
 )
+from flowvm.pipeline.bits import Columns
 
-Columns = NDArray[np.uint64]
 Chosen = NDArray[np.int64]
 Holds = NDArray[np.bool_]
 

@@ -55,7 +55,7 @@ def _with_statistics(state: State, rule: int, flow: Flow, with_ages: bool) -> Fl
     shows_hard_age = with_ages and hard_age != duration // SECOND
     return flow.replace(
         cookie=int(rules.cookie[rule]),
-        duration=(Decimal(duration // _MILLISECOND) / 1000).quantize(Decimal("0.001")),
+        duration=_seconds(duration),
         n_packets=int(rules.n_packets[rule]),
         n_bytes=int(rules.n_bytes[rule]),
         idle_timeout=int(rules.idle_timeout[rule]),
@@ -63,6 +63,13 @@ def _with_statistics(state: State, rule: int, flow: Flow, with_ages: bool) -> Fl
         idle_age=idle_age if with_ages else None,
         hard_age=hard_age if shows_hard_age else None,
     )
+
+
+def _seconds(nanoseconds: int) -> Decimal:
+    """With as many digits as ovs-ofctl prints: three to the millisecond, none for whole seconds."""
+    seconds = Decimal(nanoseconds // _MILLISECOND) / 1000
+    whole = not nanoseconds // _MILLISECOND % 1000
+    return seconds.quantize(Decimal(1) if whole else Decimal("0.001"))
 
 
 def _age(nanoseconds: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.flow import Flow
+from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.learning import LearnTemplate, Target
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
@@ -166,9 +167,7 @@ class State:
             self._subtables[table] = found
         return found
 
-    def lookup(
-        self, table: int, columns: NDArray[np.uint64], packets: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def lookup(self, table: int, columns: Columns, packets: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rule of highest priority that each packet matches in ``table``, or -1."""
         best = np.full(len(packets), NO_ENTRY, np.int64)
         best_priority = np.full(len(packets), -1, np.int32)
@@ -354,9 +353,7 @@ def _idle_age(flow: Flow, hard_age: int) -> int:
     return 0 if flow.n_packets else hard_age
 
 
-def masked_keys(
-    columns: NDArray[np.uint64], mask: Mask, packets: NDArray[np.int64]
-) -> NDArray[np.uint64]:
+def masked_keys(columns: Columns, mask: Mask, packets: NDArray[np.int64]) -> NDArray[np.uint64]:
     """The columns that ``mask`` selects, under it, of ``packets``: shape (columns, packets)."""
     keys = np.empty((len(mask.columns), len(packets)), np.uint64)
     for i, (column, bits) in enumerate(zip(mask.columns, mask.masks, strict=True)):

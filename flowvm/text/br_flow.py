@@ -119,7 +119,8 @@ def _mark_set(item: Item, row: Field, mask: int, seen: dict[Column, int]) -> Non
     """Note which bits the field has; fields that share bits cannot both be set."""
     if row.bits is None:
         return
-    for column, bits in row.bits.words(mask):
+    for column, _, word in row.match_words(0, mask):
+        bits = word & ~row.implied
         if seen.get(column, 0) & bits:
             raise WordError(item.key, f"{item.key} sets {row.name} a second time")
         seen[column] = seen.get(column, 0) | bits

@@ -25,11 +25,11 @@ from flowvm.text.parse import parse_flow
 _HEADER = re.compile(r"\s*(?:NXST|OFPST)\w* reply\b")
 _ANNOTATION = re.compile(r"\s*(?://|#)")
 _PROMPT = re.compile(
-    r"""\s*(?:
-        \[[^\]]*\]\s*[#$%>]                  # [root@host ~]#
-      | (?:\([\w.-]+\)\s*)?[\w.-]+@[^\s#$]*\s*[^\s#$]*[#$%>]   # (venv) root@host:~#
-      | [#$%>](?=\s)                         # $
-      | (?:sudo\s+)?ovs-(?:ofctl|appctl|vsctl)\s   # the command alone
+    r"""\s*(?:\([\w.-]+\)\s*)?(?:           # (venv)
+        \[[^\]]*\]\s*[#$%>]               # [root@host ~]#
+      | [\w.-]+@[^\s#$]*\s*[^\s#$]*[#$%>]  # root@host:~#
+      | [#$%>](?=\s)                       # $
+      | (?:sudo\s+)?ovs-\w+ctl\s           # the command alone
     )""",
     re.VERBOSE,
 )

@@ -43,7 +43,7 @@ def _statistics(flow: Flow) -> Iterator[str]:
     if flow.cookie is not None:
         yield f"cookie={flow.cookie:#x}, "
     if flow.duration is not None:
-        yield f"duration={flow.duration}s, "
+        yield f"duration={flow.duration:f}s, "
     if flow.table is not None:
         yield f"table={format_table(flow.table)}, "
     for name, count in (("n_packets", flow.n_packets), ("n_bytes", flow.n_bytes)):

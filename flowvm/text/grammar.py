@@ -74,10 +74,14 @@ def grammar_text() -> str:
     return beside.read_text(encoding="utf-8")
 
 
-def cache_directory() -> Path:
-    """``$XDG_CACHE_HOME/flowvm``, by default ``~/.cache/flowvm``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "flowvm"
+def cache_directory() -> Path | None:
+    """``$XDG_CACHE_HOME/flowvm``, else ``~/.cache/flowvm``; None for a user without a home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "flowvm"
+    with suppress(RuntimeError):
+        return Path.home() / ".cache" / "flowvm"
+    return None
 
 
 def build(grammar: str) -> Lark:
@@ -91,11 +95,13 @@ def build(grammar: str) -> Lark:
     )
 
 
-def load(grammar: str, directory: Path) -> Lark:
+def load(grammar: str, directory: Path | None) -> Lark:
     """The parser, from the tables in ``directory`` if they are there; else built, and put there.
 
     A directory that cannot be read or written, or tables that make no sense, cost time only.
     """
+    if directory is None:
+        return build(grammar)
     depends_on = f"{sys.version_info[:2]}\n{lark.__version__}\n{STARTS}\n{grammar}"
     digest = hashlib.sha256(depends_on.encode()).hexdigest()[:32]
     path = directory / f"tables-{digest}.json"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from flowvm.actions.catalog import make_actions
 from flowvm.actions.base import Action, format_actions
+from flowvm.actions.catalog import make_actions
 from flowvm.fields import Field
 from flowvm.flow import Port
 from flowvm.text.errors import WordError, suggestion

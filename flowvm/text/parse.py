@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from flowvm.actions.catalog import make_actions
 from flowvm.actions.base import Action
+from flowvm.actions.catalog import make_actions
 from flowvm.fields import SHORTHANDS, Field, Format, field_names
 from flowvm.flow import FieldMatch, Flow, Match, MatchTerm, ProtocolMatch
 from flowvm.text.errors import FlowSyntaxError, WordError, suggestion

@@ -11,7 +11,15 @@ from types import MappingProxyType
 
 from flowvm.fields import Field, Format
 from flowvm.flow import MatchTerm, ProtocolMatch
-from flowvm.text.values import format_hex, format_ipv4, format_ipv6, format_mac, format_value
+from flowvm.text.values import (
+    TUN_FLAGS,
+    format_flags,
+    format_hex,
+    format_ipv4,
+    format_ipv6,
+    format_mac,
+    format_value,
+)
 
 _PLAIN_HEX = "{:#x}", "{:#x}/{:#x}"
 
@@ -30,6 +38,8 @@ _STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """How a match writes numbers, exact and masked, where it is not as ``set_field`` does."""
+
+ALL_TUN_FLAGS = sum(TUN_FLAGS.values())
 
 _MASKED_DECIMAL = "{:#x}/{:#x}"
 
@@ -51,6 +61,9 @@ def _match_value(row: Field, value: int | str, mask: int) -> str:
             return style[0].format(value) if exact else style[1].format(value, mask)
         if row.name == "recirc_id":
             return format_hex(value)
+        if row.format is Format.TUN_FLAGS:
+            whole = mask & ALL_TUN_FLAGS == ALL_TUN_FLAGS
+            return format_flags(row, value, row.full_mask if whole else mask)
         if row.format is Format.DECIMAL and not exact:
             return _MASKED_DECIMAL.format(value, mask)
         if not mask:

@@ -268,7 +268,7 @@ def _parse_prefix(word: str, mask: str, width: int, parse: Callable[[str], int])
 def _parse_integer(row: Field, word: str) -> tuple[int, int]:
     full = row.full_mask
     # A number may use the whole bytes of the field, as in dl_vlan=0xffff ("no VLAN").
-    bits = -(-full.bit_length() // 8) * 8
+    bits = -(-row.width // 8) * 8
     text, slash, mask_text = word.partition("/")
     what = f"a number for {row.name}"
     try:
@@ -373,8 +373,11 @@ def format_value(row: Field, value: int | str, mask: int) -> str:
             return f"{write(value)}/{format_prefix(mask, row.width) or write(mask)}"
         case Format.FRAG:
             return FRAG_WORDS.get((value & 3, mask & 3), "<error>")
-        case Format.CT_STATE | Format.TCP_FLAGS | Format.TUN_FLAGS:
+        case Format.CT_STATE | Format.TCP_FLAGS:
             return format_flags(row, value, mask)
+        case Format.TUN_FLAGS:
+            # OpenFlow knows one of them only, which is never masked.
+            return format_flags(row, value, row.full_mask)
         case Format.PACKET_TYPE:
             return format_packet_type(value)
     number = str(value) if row.format is Format.DECIMAL else format_hex(value)
