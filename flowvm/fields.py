@@ -68,16 +68,20 @@ class Prerequisite(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Where a value lies: ``width`` bits from bit ``shift`` of ``column`` (and those after it)."""
+    """Where a value lies: ``width`` bits from bit ``shift`` of ``column`` (and those after it).
+
+    Its ``unused`` lowest bits are not of the value; another field may be there.
+    """
 
     column: Column
     shift: int
     width: int
+    unused: int = 0
 
     @property
     def mask(self) -> dict[int, int]:
         """The bits as a mask of their column; for values that are in one column."""
-        return {self.column: ((1 << self.width) - 1) << self.shift}
+        return {self.column: ((1 << self.width) - (1 << self.unused)) << self.shift}
 
     def words(self, value: int) -> Iterator[tuple[Column, int]]:
         """Split ``value`` into (column, word) pairs, most significant first."""
@@ -139,9 +143,7 @@ class Field:
             # "No tag at all" (ovs-fields(7), "dl_vlan").
             yield Column.VLAN, 0, 0xFFFF << OUTER_TCI.shift
             return
-        if self.name == "nw_tos":
-            # The two low bits belong to nw_ecn (ovs-fields(7), "nw_tos").
-            mask &= DSCP_MASK
+        mask &= -1 << self.bits.unused
         for (column, v), (_, m) in zip(
             self.bits.words(value & mask), self.bits.words(mask), strict=True
         ):
@@ -533,7 +535,9 @@ def _rows() -> Iterator[Field]:
         maskable=False,
         writable=False,
     )
-    yield Field("nw_tos", 8, NW_TOS_BITS, dec, need.IP, nxm="NXM_OF_IP_TOS", maskable=False)
+    # The two low bits of nw_tos belong to nw_ecn (ovs-fields(7), "nw_tos").
+    dscp = Bits(col.NW, 32, 8, unused=2)
+    yield Field("nw_tos", 8, dscp, dec, need.IP, nxm="NXM_OF_IP_TOS", maskable=False)
     yield Field(
         "ip_dscp", 6, Bits(col.NW, 34, 6), dec, need.IP, oxm="OXM_OF_IP_DSCP", maskable=False
     )

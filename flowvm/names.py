@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -29,6 +29,23 @@ def hash_port(port: int) -> int:
 
 FIRST_UNKNOWN_PORT = 0xF000
 """Ports known by name alone are numbered from here down; OVS gives such numbers to none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ports(Mapping[str, int]):
+    """The ports of a bridge: their numbers by name, and which of them FLOOD leaves out."""
+
+    numbers: Mapping[str, int]
+    no_flood: frozenset[int] = frozenset()
+
+    def __getitem__(self, name: str) -> int:
+        return self.numbers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,8 @@ class Names:
     ) -> Names:
         """Names for a dump: those of ``ports`` (``ovs-ofctl show``), and numbers for the rest.
 
+        Where ``ports`` are :class:`Ports`, FLOOD leaves out what they say.
+
         A dump that gives ports by name and comes without their numbers is still a complete
         description of what happens between them, so such ports get numbers that no bridge uses.
         Named tables are numbered in the order of ``table_names``: OVS dumps tables in ascending
@@ -103,4 +122,5 @@ class Names:
         for name in table_names:
             if name not in tables:
                 tables[name] = next(unused)
-        return cls(MappingProxyType(numbers), MappingProxyType(tables), ports is not None)
+        no_flood = ports.no_flood if isinstance(ports, Ports) else frozenset()
+        return cls(MappingProxyType(numbers), MappingProxyType(tables), ports is not None, no_flood)

@@ -1,26 +1,32 @@
 """One bridge: its flows, what has happened to them so far, and a clock.
 
 A :class:`Switch` is what a user of the library holds. It starts at time 0, the moment the dump was
-taken, and moves on with the packets it is given.
+taken, and moves on with the packets it is given. To ask without moving it on there is
+:meth:`Switch.trace`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
+from flowvm.bulk.files import read_file
+from flowvm.bulk.read import read_bulk
+from flowvm.examples import open_source
 from flowvm.flow import Flow, Port
+from flowvm.flow_mod import FlowMod
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.pipeline.engine import Recorder
 from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.modify import FlowModError, apply_flow_mods, protocol_of
 from flowvm.pipeline.program import Program
 from flowvm.pipeline.result import Result
 from flowvm.pipeline.snapshot import flows_now
 from flowvm.pipeline.state import State
-from flowvm.text.dump import parse_dump
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -30,12 +36,26 @@ if TYPE_CHECKING:
 
 
 class Switch:
-    """A bridge with ``flows``; ``ports`` maps the names of its ports to numbers, if known."""
+    """A bridge with ``flows``; ``ports`` maps the names of its ports to numbers, if known.
 
-    def __init__(self, flows: Iterable[Flow], ports: Mapping[str, int] | None = None) -> None:
+    Where ``ports`` is :class:`~flowvm.names.Names`, that is all the names there are.
+    """
+
+    def __init__(
+        self, flows: Iterable[Flow], ports: Mapping[str, int] | Names | None = None
+    ) -> None:
         flows = tuple(flows)
-        self._state = State(compile_flows(flows, flow_names(flows, ports)))
+        names = ports if isinstance(ports, Names) else flow_names(flows, ports)
+        self._state = State(compile_flows(flows, names))
         self._machine = Machine(self._state)
+
+    @classmethod
+    def of(cls, program: Program) -> Self:
+        """The switch that runs ``program``."""
+        switch = object.__new__(cls)
+        switch._state = State(program)
+        switch._machine = Machine(switch._state)
+        return switch
 
     @property
     def program(self) -> Program:
@@ -68,12 +88,57 @@ class Switch:
         """The number of a port given by number or name. Raises KeyError for an unknown name."""
         return self.names.port(port)
 
+    def apply(
+        self, mods: Iterable[FlowMod], *, openflow: str = "OpenFlow10", bundle: bool = False
+    ) -> None:
+        """Change the flows as ``ovs-ofctl`` does: add, modify, delete, without compiling anew.
+
+        :func:`flowvm.text.flow_mods.parse_flow_mods` reads such changes from a file. ``openflow``
+        is the version they come by, as ``ovs-ofctl -O`` names it: in OpenFlow 1.0, ovs-ofctl's own
+        choice, adding a flow that is there resets its counters, and modifying one that is not
+        there adds it; from 1.2 on neither is so. A ``bundle`` comes by OpenFlow 1.4 unless 1.3 or
+        1.5 is said, and is done all or not at all.
+
+        Raises FlowModError, a ValueError, at the first change that cannot be made; without a
+        bundle, those before it are.
+
+        >>> from flowvm import load
+        >>> from flowvm.text.flow_mods import parse_flow_mods
+        >>> switch = load("example:br-tun")
+        >>> switch.apply(parse_flow_mods("delete table=20"))
+        >>> [str(flow.table) for flow in switch.flows() if flow.table == 20]
+        []
+        """
+        protocol = protocol_of(openflow, bundle)
+        state = self._state.copy() if bundle else self._state
+        try:
+            apply_flow_mods(state, mods, protocol)
+        except FlowModError:
+            if bundle:
+                state = self._state
+            raise
+        finally:
+            self._state = state
+            self._machine = Machine(state)
+
     def flows(self) -> list[Flow]:
         """The flows as ``dump-flows`` would print them now, learned ones included."""
         return flows_now(self._state)
 
     def run(self, batch: PacketBatch, recorder: Recorder | None = None) -> Result:
-        """Run packets, as if one came after the other; the switch moves on with them."""
+        """Run packets, as if one came after the other; the switch moves on with them.
+
+        The result has their emissions, verdicts and reasons. A ``recorder`` is told each step; it
+        needs a batch of one. Raises ValueError if the first packet comes before the switch's time.
+
+        >>> from flowvm import Frames, PacketBatch, load
+        >>> switch = load("example:br-tun")
+        >>> frames = Frames.of([bytes.fromhex("ffffffffffff 525400000001 0800") + bytes(46)] * 2)
+        >>> batch = PacketBatch.of(frames, 2, [0, 10**9], [{"tun_id": 1}, {"tun_id": 7}])
+        >>> result = switch.run(batch)
+        >>> result.emissions.port.tolist(), [str(result.verdict(i)) for i in range(2)]
+        ([1], ['output', 'drop'])
+        """
         return self._machine.run(batch, recorder)
 
     def trace(
@@ -104,13 +169,27 @@ class Switch:
 
 
 def load(
-    path: str | Path, ports: Mapping[str, int] | None = None, *, lenient: bool = False
+    source: str | Path | TextIO, ports: Mapping[str, int] | None = None, *, lenient: bool = False
 ) -> Switch:
     """The switch that a dump describes.
 
-    ``path`` is a file with what ``ovs-ofctl dump-flows`` printed. Raises FlowSyntaxError for a
-    line that cannot be read, unless ``lenient`` says to leave such lines out; OSError if there is
-    no such file.
+    ``source`` is a file with what ``ovs-ofctl dump-flows`` printed: its path, or the file itself,
+    opened as text; or the name of a dump that comes with flowvm (``"example:br-tun"``). The file
+    may be compressed (gzip, xz, bzip2, zstd), or be one that ``flowvm compile`` wrote. ``ports``
+    maps the names of *all* ports of the bridge to their numbers, as
+    :func:`flowvm.text.show.parse_show` reads them from ``ovs-ofctl show``; without it ``FLOOD`` and
+    ``ALL`` are unsupported, and an output to any other port is taken for one to an existing port.
+
+    Raises FlowSyntaxError for a line that cannot be read; if ``lenient``, such lines are left out,
+    with a warning each. Raises OSError if there is no such file, or it cannot be decompressed, and
+    ValueError for a compiled file that is damaged.
     """
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    return Switch(parse_dump(text, file=str(path), lenient=lenient).flows, ports)
+    if isinstance(source, str | Path):
+        with open_source(source) as file:
+            dump = read_file(file, ports, name=str(source), lenient=lenient)
+    else:
+        name = getattr(source, "name", None)
+        dump = read_bulk([source.read().encode()], ports, file=name, lenient=lenient)
+    for error in dump.errors:
+        warnings.warn(str(error), stacklevel=2)
+    return Switch.of(dump.program)

@@ -117,6 +117,15 @@ class Action:
         """The operation that does this; by default one that says it is not supported."""
         return Lowered(Unsupported(str(self)))
 
+    @property
+    def operand_limit(self) -> int:
+        """Below what the number in the action's text may be another with the operation the same.
+
+        Any such number, written as it is now (both decimal, or both an address), becomes the first
+        operand, and the others are 0. The limit is 0 for an action of which that is not true.
+        """
+        return 0
+
 
 @dataclass(frozen=True)
 class Subfield:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from flowvm.actions.base import Action, Lowered, Resolver, Subfield
 from flowvm.actions.learning import LearnFlow, Source
+from flowvm.columns import FRAG_ANY, FRAG_LATER
+from flowvm.fields import Format
 from flowvm.flow import DEFAULT_PRIORITY, Table
 from flowvm.text.errors import WordError, suggestion
 from flowvm.text.tree import Item
@@ -239,7 +241,9 @@ def _immediate(destination: Subfield, word: str, not_a_field: WordError) -> int 
             raise not_a_field
         return parse_number(word, destination.width)
     value, mask = parse_value(row, word)
-    if mask != row.full_mask:
+    # A kind of fragment is told by two bits (ovs-fields(7), "ip_frag").
+    whole = FRAG_ANY | FRAG_LATER if row.format is Format.FRAG else row.full_mask
+    if mask != whole:
         raise WordError(word, "a mask is not allowed here", f"a value for {row.name}")
     return value
 

@@ -28,6 +28,7 @@ from flowvm.text.values import nxm_name
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
 
+_PORT_WIDTH = 16
 _LEARNABLE_RESERVED = (
     ReservedPort.IN_PORT,
     ReservedPort.FLOOD,
@@ -120,13 +121,10 @@ class LearnFlow(Operation):
 
     @cached_property
     def inner(self) -> tuple[Operation, ...]:
-        return tuple(operation for operation, _ in self._learned_actions())
-
-    def _learned_actions(self) -> Iterator[tuple[Operation, Source | None]]:
-        if any(self.fin_timeouts):
-            yield CutTimeouts(*self.fin_timeouts), None
-        for destination, source in self.actions:
-            yield Emit() if destination is None else write_subfield(destination), source
+        found: list[Operation] = [CutTimeouts(*self.fin_timeouts)] if any(self.fin_timeouts) else []
+        for destination, _ in self.actions:
+            found += [Emit()] if destination is None else _loads(destination)
+        return tuple(found)
 
     def template(self, number: int) -> LearnTemplate:
         """What all flows learned by this have in common."""
@@ -189,17 +187,17 @@ class LearnFlow(Operation):
         """
         steps: list[tuple[Operation, Operands, NDArray[np.bool_]]] = []
         always = np.ones(len(packets), bool)
-        for operation, source in self._learned_actions():
-            if source is None:
-                steps.append((operation, np.zeros((0, len(packets)), np.uint64), always))
+        if any(self.fin_timeouts):
+            none = np.zeros((0, len(packets)), np.uint64)
+            steps.append((CutTimeouts(*self.fin_timeouts), none, always))
+        for destination, source in self.actions:
+            if destination is None:
+                words = source.read(run, packets, _PORT_WIDTH)
+                steps.append((Emit(), words[:1], _is_port(words)))
                 continue
-            width = operation.width if isinstance(operation, WriteBits) else 16
-            words = source.read(run, packets, width)
-            there = always
-            if isinstance(operation, Emit):
-                there = _is_port(words)
-                words = words[:1]
-            steps.append((operation, words, there))
+            words = source.read(run, packets, destination.width)
+            for number, operation in enumerate(_loads(destination)):
+                steps.append((operation, words[number : number + 1], always))
         which = np.zeros(len(packets), np.int64)
         for number, (_, _, there) in enumerate(steps):
             which |= there.astype(np.int64) << number
@@ -228,6 +226,14 @@ class LearnFlow(Operation):
         return run.state.has_room(template, pending)
 
 
+def _loads(destination: Subfield) -> list[WriteBits]:
+    """What writes ``destination``: as many loads as it has words, the lowest bits first."""
+    row, width = destination.field, destination.width
+    return [
+        WriteBits(row, destination.start + bit, min(64, width - bit)) for bit in range(0, width, 64)
+    ]
+
+
 def _is_port(words: Operands) -> NDArray[np.bool_]:
     """Which values are ports that a learned flow may output to."""
     ports = words[0]
@@ -249,10 +255,8 @@ def render_actions(
             case Emit():
                 actions.append(Output(rest.pop(0)))
             case WriteBits(row, start, width):
-                words = [rest.pop(0) for _ in range(bits.words_needed(width))]
-                value = sum(word << 64 * i for i, word in enumerate(words))
                 where = Subfield(row, start, start + width - 1, nxm_name(row))
-                actions.append(Load(value, where))
+                actions.append(Load(rest.pop(0), where))
             case _:
                 raise TypeError(f"a learned flow cannot do {operation}")
     return tuple(actions)

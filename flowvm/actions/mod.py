@@ -22,7 +22,7 @@ from flowvm.pipeline.prerequisites import (
 )
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
-from flowvm.text.values import format_value, parse_value
+from flowvm.text.values import format_value, number_limit, parse_value
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
@@ -70,6 +70,10 @@ class ModField(Action):
             # Only the DSCP: the ECN bits of the packet stay.
             return Lowered(WriteQuietly(field("ip_dscp"), 0, 6), (self.value >> 2,))
         return Lowered(WriteQuietly(self.field, 0, self.field.width), (self.value,))
+
+    @property
+    def operand_limit(self) -> int:
+        return 0 if self.name == "mod_nw_tos" else number_limit(self.field)
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from flowvm.actions.base import (
 from flowvm.actions.ct import Ct, CtClear
 from flowvm.actions.encap import Decap, Encap
 from flowvm.actions.group import Group
+from flowvm.actions.meter import Meter
 from flowvm.actions.mod import ModField
 from flowvm.actions.mpls import DecMplsTtl, PopMpls, PushMpls, SetMplsLabel, SetMplsTc, SetMplsTtl
-from flowvm.actions.output import Controller, Output
+from flowvm.actions.output import Controller, Output, OutputTrunc
 from flowvm.actions.queue import SetQueue
 from flowvm.actions.resubmit import Resubmit
 from flowvm.actions.set_field import Load, Move, SetField, SetTunnel
@@ -39,6 +40,7 @@ from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.flow import ReservedPort
 from flowvm.pipeline.actionset import Slot, Written
 from flowvm.pipeline.bits import ONES
+from flowvm.pipeline.branch import Branch
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item, MakeActions
 
@@ -54,6 +56,10 @@ class Clone(Action):
 
     def __str__(self) -> str:
         return f"clone({format_actions(self.actions)})"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        operations, widths, operands = lower_list(self.actions, resolver)
+        return Lowered(CloneList(operations, widths, _is_reversible(self.actions)), operands)
 
 
 @dataclass(frozen=True)
@@ -93,10 +99,8 @@ class ApplyActions(Action):
         return f"apply_actions({format_actions(self.actions)})"
 
     def lower(self, resolver: Resolver) -> Lowered:
-        lowered = [action.lower(resolver) for action in self.actions]
-        operands = tuple(number for step in lowered for number in step.operands)
-        widths = tuple(len(step.operands) for step in lowered)
-        return Lowered(ApplyList(tuple(step.operation for step in lowered), widths), operands)
+        operations, widths, operands = lower_list(self.actions, resolver)
+        return Lowered(ApplyList(operations, widths), operands)
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,58 @@ _SLOTS: Mapping[tuple[type[Action], ...], Slot] = MappingProxyType(
         (Group,): Slot.GROUP,
     }
 )
+
+
+def _is_reversible(actions: Sequence[Action]) -> bool:
+    """Whether OVS undoes such a clone by rewriting the packet, not by a copy in the datapath.
+
+    As ``reversible_actions`` it does not look into actions of actions.
+    """
+    return not any(isinstance(action, _IRREVERSIBLE) for action in actions)
+
+
+_IRREVERSIBLE = (Ct, Meter, OutputTrunc, Encap, Decap, DecNshTtl)
+
+
+@dataclass(frozen=True)
+class CloneList(Operation):
+    """Execute a list of actions and go on as if it had not been executed.
+
+    ``widths`` is how many operands each of them has. ``exit`` in the list holds beyond it.
+    """
+
+    operations: tuple[Operation, ...]
+    widths: tuple[int, ...]
+    reversible: bool
+
+    @property
+    def inner(self) -> tuple[Operation, ...]:
+        return self.operations
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        # What the datapath has of the packet matters to the bytes of its next output.
+        copied = np.full(len(packets), not self.reversible)
+        if run.at_end:
+            copied &= run.action_sets.filled(packets)
+        for some, rewind in ((~copied, False), (copied, True)):
+            if some.any():
+                self._execute(run, packets[some], operands[:, some], rewind=rewind)
+        return None
+
+    def _execute(self, run: Run, packets: Packets, operands: Operands, *, rewind: bool) -> None:
+        if rewind:
+            run.emissions.commit(packets)
+        branch = Branch.begin(run, packets)
+        if run.recorder:
+            run.recorder.nest()
+        at_end = run.at_end
+        run.at_end = at_end or rewind
+        run.execute_inner(self.operations, split_operands(operands, self.widths), packets)
+        run.execute_action_sets(packets)
+        run.at_end = at_end
+        if run.recorder:
+            run.recorder.unnest()
+        branch.end(run, rewind=rewind)
 
 
 @dataclass(frozen=True)
@@ -201,6 +257,18 @@ class ApplyList(Operation):
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         run.execute(self.operations, split_operands(operands, self.widths), packets)
         return None
+
+
+def lower_list(
+    actions: Sequence[Action], resolver: Resolver
+) -> tuple[tuple[Operation, ...], tuple[int, ...], tuple[int, ...]]:
+    """The operations of a list of actions, how many operands each has, and all of those."""
+    lowered = [action.lower(resolver) for action in actions]
+    return (
+        tuple(step.operation for step in lowered),
+        tuple(len(step.operands) for step in lowered),
+        tuple(number for step in lowered for number in step.operands),
+    )
 
 
 def split_operands(operands: Operands, widths: Sequence[int]) -> tuple[Operands, ...]:

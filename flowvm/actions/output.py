@@ -65,6 +65,10 @@ class Output(Action):
             return super().lower(resolver)
         return Lowered(Emit(), (port,))
 
+    @property
+    def operand_limit(self) -> int:
+        return ReservedPort.MAX
+
 
 @dataclass(frozen=True)
 class OutputReg(Action):
@@ -127,7 +131,7 @@ class Controller(Action):
     def lower(self, resolver: Resolver) -> Lowered:
         if self.pause or self.meter_id is not None:
             return super().lower(resolver)
-        return Lowered(EmitToController(self.max_len, Reason[self.reason.upper()]))
+        return Lowered(EmitToController(Reason[self.reason.upper()]))
 
 
 @dataclass(frozen=True)
@@ -192,13 +196,15 @@ class EmitCut(Operation):
 
 @dataclass(frozen=True)
 class EmitToController(Operation):
-    """Send to the controller at most ``max_len`` bytes."""
+    """Send to the controller.
 
-    max_len: int
+    All of it: a switch that buffers no packets, as those since 2.7, does not heed ``max_len``.
+    """
+
     reason: Reason
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        run.to_controller(packets, self.max_len, self.reason)
+        run.to_controller(packets, self.reason)
         return None
 
 
@@ -222,7 +228,7 @@ def _emit_specially(run: Run, packets: Packets, port: int, max_len: int) -> None
         case ReservedPort.ALL | ReservedPort.FLOOD:
             _flood(run, packets, in_ports, with_no_flood=port == ReservedPort.ALL)
         case ReservedPort.CONTROLLER:
-            run.to_controller(packets, max_len, Reason.ACTION)
+            run.to_controller(packets, Reason.ACTION)
         case ReservedPort.TABLE:
             run.call(0, packets, np.full(len(packets), ReservedPort.IN_PORT, np.uint64))
         case ReservedPort.NORMAL:

@@ -37,6 +37,10 @@ class Resubmit(Action):
         port = ReservedPort.IN_PORT if self.in_port is None else resolver.port(self.in_port)
         return Lowered(TableCall(table, self.ct), (port,))
 
+    @property
+    def operand_limit(self) -> int:
+        return ReservedPort.MAX if isinstance(self.in_port, int) else 0
+
 
 @dataclass(frozen=True)
 class GotoTable(Action):

@@ -26,7 +26,7 @@ from flowvm.actions.write import (
     write_field,
     write_subfield,
 )
-from flowvm.fields import Field, field
+from flowvm.fields import Field, Format, field
 from flowvm.pipeline.bits import split
 from flowvm.pipeline.prerequisites import holds, needs, union
 from flowvm.text.errors import WordError
@@ -35,6 +35,7 @@ from flowvm.text.values import (
     find_field,
     format_hex,
     format_value,
+    number_limit,
     parse_number,
     parse_subfield,
     parse_value,
@@ -60,31 +61,49 @@ class Load(Action):
         operation = write_subfield(self.destination)
         return Lowered(operation, split(self.value, operation.width))
 
+    @property
+    def operand_limit(self) -> int:
+        return 1 << self.destination.width
+
 
 @dataclass(frozen=True)
 class SetField(Action):
-    """``set_field:VALUE[/MASK]->FIELD``; without a mask, ``mask`` is the field's full mask.
+    """``set_field:VALUE[/MASK]->FIELD``; ``mask`` is ``None`` if there is none.
+
+    Open vSwitch tells no mask from one of all bits where they do not fill bytes
+    (``0/0x7->vlan_pcp``): the latter is what a ``load`` becomes in OpenFlow 1.5.
 
     ``value`` is a ``str`` only for a port given by name; ``spelling`` is the name the text used.
     """
 
     field: Field
     value: int | str
-    mask: int
+    mask: int | None
     spelling: str
 
     def __str__(self) -> str:
-        return f"set_field:{format_value(self.field, self.value, self.mask)}->{self.spelling}"
+        full = self.field.full_mask
+        text = format_value(self.field, self.value, full if self.mask is None else self.mask)
+        if self.mask == full:
+            text += f"/{format_hex(full)}"
+        return f"set_field:{text}->{self.spelling}"
 
     def lower(self, resolver: Resolver) -> Lowered:
         value = resolver.port(self.value) if isinstance(self.value, str) else self.value
         if self.field.bits is None:
             return super().lower(resolver)
         width = stored_width(self.field)
-        if self.mask == self.field.full_mask:
+        full = self.field.full_mask
+        if self.mask is None or self.mask & full == full:
             return Lowered(write_field(self.field), split(value, width))
         operation = WriteMasked(self.field, 0, width)
         return Lowered(operation, split(value, width) + split(self.mask, width))
+
+    @property
+    def operand_limit(self) -> int:
+        # Not every number is a set of flags.
+        plain = self.mask is None and self.field.format is not Format.TUN_FLAGS
+        return number_limit(self.field) if plain else 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,10 @@ class SetTunnel(Action):
 
     def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
         return Lowered(write_field(field("tun_id")), (self.tun_id,))
+
+    @property
+    def operand_limit(self) -> int:
+        return 1 << 64
 
 
 @dataclass(frozen=True)
@@ -187,8 +210,11 @@ def make_set_field(item: Item) -> SetField:
     row = find_field(name)
     if not row.writable:
         raise WordError(name, f"{name} is read-only", "a field that can be written")
-    value, mask = parse_value(row, word)
-    return SetField(row, value, mask, str(name))
+    # ovs-ofctl refuses masks of some fields that Open vSwitch itself makes of a load and prints.
+    value, mask = parse_value(row, word, any_mask=True)
+    whole_bytes = (1 << -(-row.width // 8) * 8) - 1
+    unmasked = "/" not in word or mask == whole_bytes
+    return SetField(row, value, None if unmasked else mask, str(name))
 
 
 def make_move(item: Item) -> Move:

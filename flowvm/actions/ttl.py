@@ -22,7 +22,7 @@ from flowvm.actions.base import (
 )
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_IPV6, NW_TTL_BITS, Prerequisite
-from flowvm.pipeline.emission import UNLIMITED, Reason
+from flowvm.pipeline.emission import Reason
 from flowvm.pipeline.prerequisites import has_eth_type, is_ip, needs, union, value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
@@ -75,7 +75,7 @@ class DecrementTtl(Operation):
             return None
         out = packets[expired]
         for _ in range(self.n_controllers):
-            run.to_controller(out, UNLIMITED, Reason.INVALID_TTL)
+            run.to_controller(out, Reason.INVALID_TTL)
         if run.recorder:
             version = 6 if has_eth_type(run.columns, out, ETH_TYPE_IPV6)[0] else 4
             run.recorder.warning(f"IPv{version} decrement TTL exception")

@@ -45,6 +45,10 @@ class ModVlanVid(Action):
     def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
         return Lowered(SetTag(VLAN_VID_MASK, self.push_if_needed), (self.vid,))
 
+    @property
+    def operand_limit(self) -> int:
+        return VLAN_VID_MASK + 1
+
 
 @dataclass(frozen=True)
 class ModVlanPcp(Action):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.fields import field
-from flowvm.packet.decode import decode
+from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, decode_columns
 from flowvm.packet.frames import Frames
 
 
@@ -33,14 +33,19 @@ class PacketBatch:
         in_ports: Sequence[int] | NDArray[np.int64] | int,
         times: Sequence[int] | NDArray[np.int64] | int = 0,
         metadata: Sequence[Mapping[str, int]] | None = None,
+        wanted: Collection[Column] | None = None,
     ) -> Self:
         """Packets from frames as they arrive.
 
         ``metadata`` gives, a packet each, fields that no frame carries (``tun_id``, ``reg0``) by
-        name. Raises ValueError for times that go back and for fields without a column.
+        name. ``wanted`` are the columns that will be looked at, by default all; headers in others
+        stay zero. For frames that will be rewritten they include
+        :func:`~flowvm.packet.encode.needed_to_rewrite`. Raises ValueError for times that go back
+        and for fields without a column.
         """
         n = len(frames)
-        columns = decode(frames, np.broadcast_to(np.asarray(in_ports, np.int64), n)).columns
+        ports = np.broadcast_to(np.asarray(in_ports, np.int64), n)
+        columns = decode_columns(frames, ports, DEFAULT_VLAN_LIMIT, wanted)
         columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
         for packet, values in enumerate(metadata or ()):
             for name, value in values.items():

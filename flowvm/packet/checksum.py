@@ -50,6 +50,12 @@ def sum_bytes(words: Words, at: Index, size: Index) -> U64:
     return total
 
 
+def sum_value(value: U64) -> U64:
+    """The sum of the four 16-bit words of each 64-bit value."""
+    total: U64 = (value >> 48) + (value >> 32 & 0xFFFF) + (value >> 16 & 0xFFFF) + (value & 0xFFFF)
+    return total
+
+
 def crc32c_change(difference: U64, after: Index) -> U64:
     """What is XORed to a CRC32c when 4 bytes it covers change.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from flowvm.columns import Column
 from flowvm.fields import Bits
+from flowvm.packet.keys import read
 from flowvm.packet.layout import NOWHERE, Layout
 from flowvm.packet.words import U64, Bool, Index, Words
 
@@ -29,11 +30,11 @@ class Edit:
 
     def old(self, bits: Bits, who: Index) -> U64:
         """The value of a field of at most 64 bits before the rewrite."""
-        return _field(self.before, bits, who)
+        return read(self.before, bits, who)
 
     def new(self, bits: Bits, who: Index) -> U64:
         """The value of a field of at most 64 bits after the rewrite."""
-        return _field(self.after, bits, who)
+        return read(self.after, bits, who)
 
     def differs(self, bits: Bits, who: Index) -> Bool:
         """Where the field changes."""
@@ -62,8 +63,3 @@ class Edit:
         for i in range(size):
             inside = np.flatnonzero(at + i < self.ends[who])
             self.words.put8(at[inside] + i, value[inside] >> 8 * (size - 1 - i))
-
-
-def _field(keys: U64, bits: Bits, who: Index) -> U64:
-    value: U64 = keys[bits.column, who] >> bits.shift & (1 << bits.width) - 1
-    return value

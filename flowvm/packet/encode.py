@@ -7,7 +7,7 @@ incrementally. Differences it has no action for (``nw_proto`` of IP, metadata) c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -31,10 +31,11 @@ from flowvm.fields import (
     TP_SRC_BITS,
     Bits,
 )
-from flowvm.packet.decode import ETH_HEADER, MAX_MPLS_LABELS, decode
+from flowvm.packet.decode import ETH_HEADER, find_layout
 from flowvm.packet.edit import Edit
 from flowvm.packet.extract_l4 import ICMP, ICMPV6, SCTP, TCP, UDP
 from flowvm.packet.frames import Frames
+from flowvm.packet.keys import MAX_MPLS_LABELS, MPLS_BOTTOM, count_tags, labels, tag
 from flowvm.packet.layout import NOWHERE, Layout
 from flowvm.packet.rewrite_l3 import (
     ARP_SHA_BITS,
@@ -60,12 +61,18 @@ from flowvm.packet.rewrite_l4 import (
 )
 from flowvm.packet.words import U64, Bool, Index, ranges
 
-_DEEP = tuple(
-    column
-    for column in Column
-    if column >= Column.NW and column not in (Column.ETH_SRC, Column.ETH_DST, Column.VLAN)
-)
+_LINK = (Column.ETH_SRC, Column.ETH_DST, Column.VLAN)
+_DEEP = tuple(column for column in Column if column >= Column.ETH_SRC and column not in _LINK)
 """Columns whose commit needs to know where the headers are."""
+
+_WRITTEN_TOGETHER = (
+    (Column.ETH_SRC, Column.ETH_DST),
+    (Column.IPV6_SRC, Column.IPV6_SRC_LOW),
+    (Column.IPV6_DST, Column.IPV6_DST_LOW),
+    (Column.ND_TARGET, Column.ND_TARGET_LOW),
+    (Column.MPLS, Column.MPLS_2),
+    (Column.NSH, Column.NSH_C1_C2, Column.NSH_C3_C4),
+)
 
 Part = tuple[Index, tuple[Bits, ...], Callable[[Edit, Index], None]]
 """Packets, the fields of theirs that matter, and what writes these."""
@@ -78,6 +85,17 @@ _ND = (ND_TARGET_BITS, ARP_SHA_BITS, ARP_THA_BITS)
 _PORTS = (TP_SRC_BITS, TP_DST_BITS)
 _ICMP = (ICMP_TYPE_BITS, ICMP_CODE_BITS)
 _NSH = (Bits(Column.NSH, 0, 64), Bits(Column.NSH_C1_C2, 0, 128))
+
+
+def needed_to_rewrite(written: Collection[Column]) -> frozenset[Column]:
+    """The columns that have to be decoded so that changes of ``written`` ones can be committed."""
+    needed = {column for column in written if column >= Column.ETH_SRC}
+    if not needed.isdisjoint(_DEEP):
+        needed |= {Column.VLAN, Column.NW, Column.FLOW_LABEL}
+    for group in _WRITTEN_TOGETHER:
+        if not needed.isdisjoint(group):
+            needed.update(group)
+    return frozenset(needed)
 
 
 def rewrite(frames: Frames, before: U64, after: U64, layout: Layout | None = None) -> Frames:
@@ -141,8 +159,8 @@ def _any_differs(before: U64, after: U64, columns: tuple[Column, ...]) -> Bool:
 def _find_layout(frames: Frames, before: U64, who: Index) -> Layout:
     """The layout of packets ``who``, unset for others; tags are looked at as in ``before``."""
     layout = Layout.unset(len(frames))
-    tags = np.maximum(_count_tags(before[Column.VLAN, who]), 1)
-    found = decode(frames.take(who), 0, tags).layout
+    tags = np.maximum(count_tags(before[Column.VLAN, who]), 1)
+    found = find_layout(frames.take(who), tags)
     layout.l2_5[who], layout.l3[who] = found.l2_5, found.l3
     layout.l4[who], layout.l2_pad[who] = found.l4, found.l2_pad
     return layout
@@ -194,7 +212,7 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layou
     changed = edit.differs(Bits(Column.MPLS, 0, 64), who)
     changed |= edit.differs(Bits(Column.MPLS_2, 0, 64), who) | edit.differs(ETH_TYPE_BITS, who)
     who = who[changed & (edit.layout.l3[who] != NOWHERE)]
-    old, new = _labels(edit.before, who), _labels(edit.after, who)
+    old, new = labels(edit.before, who), labels(edit.after, who)
     old_n, new_n = _count_labels(edit.before, who, old), _count_labels(edit.after, who, new)
     common = np.zeros(who.size, np.int64)
     same = np.ones(who.size, np.bool_)
@@ -231,19 +249,13 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layou
     return _moved(frames, who, shift), layout
 
 
-def _labels(keys: U64, who: Index) -> U64:
-    """The label stack entries of keys, shape (3, n)."""
-    first, second = keys[Column.MPLS, who], keys[Column.MPLS_2, who]
-    return np.stack([first >> 32, first & 0xFFFF_FFFF, second >> 32])
-
-
-def _count_labels(keys: U64, who: Index, labels: U64) -> Index:
+def _count_labels(keys: U64, who: Index, stack: U64) -> Index:
     """How many labels keys have: up to the bottom of the stack, or those that are not zero."""
     kind = keys[Column.NW, who] >> ETH_TYPE_BITS.shift
     is_mpls = (kind == ETH_TYPE_MPLS) | (kind == ETH_TYPE_MPLS_MCAST)
-    count = (labels != 0).sum(axis=0).astype(np.int64)
+    count = (stack != 0).sum(axis=0).astype(np.int64)
     for i in reversed(range(MAX_MPLS_LABELS)):
-        count = np.where(labels[i] & 0x100 != 0, i + 1, count)
+        count = np.where(stack[i] & MPLS_BOTTOM != 0, i + 1, count)
     return np.where(is_mpls, count, 0)
 
 
@@ -253,8 +265,8 @@ def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple
     Returns the frames and by how many bytes each of ``who`` becomes shorter.
     """
     old, new = before[Column.VLAN, who], after[Column.VLAN, who]
-    old_n, new_n = _count_tags(old), _count_tags(new)
-    innermost = (old_n > 0) & (new_n > 0) & (_tag(old, old_n - 1) == _tag(new, new_n - 1))
+    old_n, new_n = count_tags(old), count_tags(new)
+    innermost = (old_n > 0) & (new_n > 0) & (tag(old, old_n - 1) == tag(new, new_n - 1))
     both = innermost & (old_n > 1) & (new_n > 1) & (old == new)
     common = innermost.astype(np.int64) + both
     popped, pushed = old_n - common, new_n - common
@@ -272,17 +284,8 @@ def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple
         if chosen.size:
             at = start[chosen] + shift[chosen] + 12 + 4 * i
             # The "present" bit of a key is no part of a tag.
-            words.put32(at, _tag(new[chosen], np.full(chosen.size, i)) & ~np.uint64(VLAN_CFI))
+            words.put32(at, tag(new[chosen], i) & ~np.uint64(VLAN_CFI))
     return _moved(frames, who, shift), shift
-
-
-def _tag(vlan: U64, index: Index) -> U64:
-    return np.where(index == 0, vlan >> 32, vlan & 0xFFFF_FFFF)
-
-
-def _count_tags(vlan: U64) -> Index:
-    outer = vlan >> 44 & 1
-    return (outer + (outer & vlan >> 12)).astype(np.int64)
 
 
 def _moved(frames: Frames, who: Index, shift: Index) -> Frames:

@@ -9,7 +9,9 @@ import numpy as np
 
 from flowvm.columns import Column
 from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
-from flowvm.packet.words import U64, Index, Words
+from flowvm.packet.run import At, Run
+from flowvm.packet.sink import Sink
+from flowvm.packet.words import U64, Index
 
 ICMP = 1
 IGMP = 2
@@ -30,80 +32,100 @@ ND_OPT_SOURCE = 1
 ND_OPT_TARGET = 2
 
 
-def decode_l4(words: Words, columns: U64, who: Index, at: Index, size: Index, proto: U64) -> None:
-    """Fill the transport columns of packets ``who``, whose L4 of ``size`` bytes is at ``at``."""
-    ported = (
-        (TCP, TCP_HEADER),
-        (UDP, UDP_HEADER),
-        (SCTP, SCTP_HEADER),
-    )
-    for number, shortest in ported:
-        chosen = np.flatnonzero((proto == number) & (size >= shortest))
-        if not chosen.size:
+_TRANSPORTS = ((TCP, TCP_HEADER), (UDP, UDP_HEADER), (SCTP, SCTP_HEADER))
+_CONTROLS = (ICMP, IGMP, ICMPV6)
+
+
+def extract_l4(sink: Sink, run: Run, at: At, size: Index, proto: U64) -> None:
+    """Fill in what IP of protocols ``proto`` carries: ``size`` bytes at ``at``."""
+    alike = proto.min() == proto.max()
+    for number, shortest in _TRANSPORTS:
+        if alike and proto[0] != number:
             continue
-        position = at[chosen]
-        ports = words.u32(position) << TP_DST_BITS.shift
-        if number == TCP:
-            control = words.u16(position + 12)
-            length = (control >> 12).astype(np.int64) * 4
-            sane = (length >= TCP_HEADER) & (size[chosen] >= length)
-            ports |= control & 0xFFF
-            if not sane.all():
-                chosen, ports = chosen[sane], ports[sane]
-        columns[Column.TP, who[chosen]] = ports
+        chosen = (proto == number) & (size >= shortest)
+        if chosen.all():
+            _ports(sink, run, at, size, tcp=number == TCP)
+        elif chosen.any():
+            who = np.flatnonzero(chosen)
+            _ports(sink, run.take(who), _pick(at, who), size[who], tcp=number == TCP)
+    if not alike or proto[0] in _CONTROLS:
+        controls = (proto == ICMP) | (proto == IGMP) | (proto == ICMPV6)
+        who = np.flatnonzero(controls & (size >= ICMP_HEADER))
+        if who.size:
+            _control(sink, run.take(who), _pick(at, who), size[who], proto[who])
 
-    controls = (proto == ICMP) | (proto == IGMP) | (proto == ICMPV6)
-    chosen = np.flatnonzero(controls & (size >= ICMP_HEADER))
-    if not chosen.size:
+
+def _pick(at: At, chosen: Index) -> At:
+    return at if isinstance(at, int) else at[chosen]
+
+
+def _ports(sink: Sink, run: Run, at: At, size: Index, *, tcp: bool) -> None:
+    if not sink.wants(Column.TP):
         return
-    who, at, size, proto = who[chosen], at[chosen], size[chosen], proto[chosen]
-    header = words.u64(at)
+    value = run.u32(at) << TP_DST_BITS.shift
+    if tcp:
+        control = run.u16(at + 12)
+        value |= control & 0xFFF
+        length = (control >> 10 & 0x3C).view(np.int64)
+        sane = (length >= TCP_HEADER) & (size >= length)
+        if not sane.all():
+            value[~sane] = 0
+    sink.put(Column.TP, run.who, value)
+
+
+def _control(sink: Sink, run: Run, at: At, size: Index, proto: U64) -> None:
+    """ICMP, IGMP, ICMPv6, and neighbor discovery in it."""
+    header = run.u64(at)
     kind, code = header >> 56, header >> 48 & 0xFF
-    columns[Column.TP, who] = kind << TP_SRC_BITS.shift | code << TP_DST_BITS.shift
-
-    group = proto == IGMP
-    if group.any():
-        columns[Column.FLOW_LABEL, who[group]] |= header[group] & 0xFFFF_FFFF
+    sink.put(Column.TP, run.who, kind << TP_SRC_BITS.shift | code << TP_DST_BITS.shift)
     neighbor = (proto == ICMPV6) & (code == 0) & ((kind == ND_SOLICIT) | (kind == ND_ADVERT))
-    if neighbor.any():
-        who = who[neighbor]
-        columns[Column.FLOW_LABEL, who] |= header[neighbor] & 0xFFFF_FFFF
-        _neighbor_discovery(words, columns, who, at[neighbor] + 8, size[neighbor] - 8)
+    worded = np.flatnonzero(neighbor | (proto == IGMP))
+    if worded.size:
+        who = run.take(worded).who
+        sink.add(Column.FLOW_LABEL, who, header[worded] & 0xFFFF_FFFF)
+    # What is left of it has to hold the target.
+    chosen = np.flatnonzero(neighbor & (size >= ND_HEADER))
+    if chosen.size:
+        run = run.take(chosen)
+        message = run.starts + _pick(at, chosen)
+        _neighbor_discovery(sink, run, message + ICMP_HEADER, size[chosen] - ICMP_HEADER)
 
 
-def _neighbor_discovery(words: Words, columns: U64, who: Index, at: Index, size: Index) -> None:
-    """Target and options, ``at`` being the target."""
-    keep = size >= 16
-    who, at, size = who[keep], at[keep], size[keep]
-    columns[Column.ND_TARGET, who] = words.u64(at)
-    columns[Column.ND_TARGET_LOW, who] = words.u64(at + 8)
+def _neighbor_discovery(sink: Sink, run: Run, at: Index, size: Index) -> None:
+    """Target and options; ``at`` is the target's position in the buffer."""
+    words, n = run.words, len(run)
+    target = words.u64(at), words.u64(at + 8)
     at, left = at + 16, size - 16
-    first_type = np.zeros(who.size, np.uint64)
-    bad = np.zeros(who.size, np.bool_)
+    addresses = {ND_OPT_SOURCE: np.zeros(n, np.uint64), ND_OPT_TARGET: np.zeros(n, np.uint64)}
+    first_type = np.zeros(n, np.uint64)
+    good = np.ones(n, np.bool_)
     active = np.flatnonzero(left >= 8)
     while active.size:
         option = words.u64(at[active])
-        length = (option >> 48 & 0xFF).astype(np.int64) * 8
+        length = (option >> 48 & 0xFF).view(np.int64) * 8
         fits = (length != 0) & (length <= left[active])
         active, option, length = active[fits], option[fits], length[fits]
         kind, address = option >> 56, option & 0xFFFF_FFFF_FFFF
-        for wanted, column in ((ND_OPT_SOURCE, Column.ARP_SHA), (ND_OPT_TARGET, Column.ARP_THA)):
+        for wanted, noted in addresses.items():
             found = np.flatnonzero((kind == wanted) & (length == 8))
             packets = active[found]
             # The same option twice spoils the message; one with a zero address does not count.
-            twice = columns[column, who[packets]] != 0
-            bad[packets[twice]] = True
+            twice = noted[packets] != 0
+            good[packets[twice]] = False
             found, packets = found[~twice], packets[~twice]
-            columns[column, who[packets]] = address[found]
+            noted[packets] = address[found]
             first_type[packets] = np.where(
                 first_type[packets] == 0, np.uint64(wanted), first_type[packets]
             )
         at[active] += length
         left[active] -= length
-        active = active[~bad[active] & (left[active] >= 8)]
+        active = active[good[active] & (left[active] >= 8)]
 
-    columns[Column.TP, who] |= first_type
-    spoiled = who[bad]
-    if spoiled.size:
-        for column in (Column.ND_TARGET, Column.ND_TARGET_LOW, Column.ARP_SHA, Column.ARP_THA):
-            columns[column, spoiled] = 0
+    sink.add(Column.TP, run.who, first_type)
+    for column, value in (
+        (Column.ND_TARGET, target[0]),
+        (Column.ND_TARGET_LOW, target[1]),
+        (Column.ARP_SHA, addresses[ND_OPT_SOURCE]),
+        (Column.ARP_THA, addresses[ND_OPT_TARGET]),
+    ):
+        sink.put(column, run.who, np.where(good, value, np.uint64(0)))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flowvm.packet.words import Bytes, Index, Words, ranges
+from flowvm.packet.words import SPAN, Bytes, Index, Words, ranges
 
 HEADROOM = 24
 """Free bytes before each frame of a copy: room for two VLAN tags and three MPLS labels."""
 
-TAIL = 64
+TAIL = SPAN
 """Zero bytes kept after the last frame, so that reading a little past an end stays inside."""
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from flowvm.packet.words import U64, Bool, Index, Words
 
+IPV6_HEADER = 40
+
 HOP_BY_HOP = 0
 ROUTING = 43
 FRAGMENT = 44

@@ -1,8 +1,8 @@
 """Big-endian integers at arbitrary positions of a byte buffer, many at once.
 
-Every reader takes an array of byte positions and returns ``uint64`` values of the same shape; the
-caller vouches that the bytes exist. Writers store the low bits of ``uint64`` values. Where two
-positions of one write overlap, the later one wins.
+Every reader takes an array of byte positions, or a slice of them, and returns ``uint64`` values,
+one a position; the caller vouches that the bytes exist. Writers store the low bits of ``uint64``
+values. Where two positions of one write overlap, the later one wins.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ U64 = NDArray[Any]
 Index = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
+
+SPAN = 64
+"""Bytes in the larger items that runs of bytes are copied by."""
+
+_SPANS_AT_ONCE = 4096  # what is copied stays in cache
 
 
 class Words:
@@ -35,21 +40,25 @@ class Words:
         self._u32 = _overlapping(buffer, ">u4")
         self._u64 = _overlapping(buffer, ">u8")
 
-    def u8(self, at: Index) -> U64:
+    def u8(self, at: Index | slice) -> U64:
         return self._u8[at].astype(np.uint64)
 
-    def u16(self, at: Index) -> U64:
+    def u16(self, at: Index | slice) -> U64:
         return self._u16[at].astype(np.uint64)
 
-    def u32(self, at: Index) -> U64:
+    def u32(self, at: Index | slice) -> U64:
         return self._u32[at].astype(np.uint64)
 
     def u48(self, at: Index) -> U64:
         """Six bytes, as an Ethernet address; two bytes before ``at`` must exist too."""
         return self.u64(at - 2) & np.uint64(0xFFFF_FFFF_FFFF)
 
-    def u64(self, at: Index) -> U64:
+    def u64(self, at: Index | slice) -> U64:
         return self._u64[at].astype(np.uint64)
+
+    def spans(self, at: Index) -> Words:
+        """A copy of the :data:`SPAN` bytes at each position, one after the other."""
+        return Words(_overlapping(self._u8, f"V{SPAN}")[at].view(np.uint8))
 
     def put8(self, at: Index, value: U64) -> None:
         self._u8[at] = value & np.uint64(0xFF)
@@ -79,3 +88,25 @@ def ranges(starts: Index, counts: Index, step: int = 1) -> Index:
     ends = np.cumsum(counts)
     total = int(ends[-1]) if ends.size else 0
     return np.repeat(starts - step * (ends - counts), counts) + step * np.arange(total)
+
+
+def copy_spans(
+    source: Bytes, source_at: Index, target: Bytes, target_at: Index, lengths: Index
+) -> None:
+    """Copy ``lengths[i]`` bytes from ``source_at[i]`` to ``target_at[i]``, for ascending targets.
+
+    Bytes are moved in items of 64, so that up to 63 bytes after each span are overwritten too,
+    unless a later span of the same call covers them; both buffers must have these bytes.
+    """
+    items = _overlapping(source, f"V{SPAN}")
+    places = _overlapping(target, f"V{SPAN}")
+    counts = (lengths + (SPAN - 1)) // SPAN
+    ends = np.cumsum(counts)
+    first = 0
+    while first < len(counts):
+        begun = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, begun + _SPANS_AT_ONCE)))
+        some = slice(first, last)
+        found = items[ranges(source_at[some], counts[some], SPAN)]
+        places[ranges(target_at[some], counts[some], SPAN)] = found
+        first = last

@@ -13,6 +13,7 @@ from enum import IntEnum, auto
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Operands, Operation, Packets
@@ -47,6 +48,14 @@ class Written:
     n_operands: int
 
 
+@dataclass(frozen=True, eq=False)
+class SavedSets:
+    """The action sets of some packets: histories, and operands by position and width."""
+
+    histories: NDArray[np.int64]
+    operands: list[dict[int, Operands]]
+
+
 class ActionSets:
     """The action sets of ``n`` packets."""
 
@@ -60,6 +69,25 @@ class ActionSets:
     def clear(self, packets: Packets) -> None:
         """Empty the sets of ``packets``."""
         self._history[packets] = 0
+
+    def filled(self, packets: Packets) -> NDArray[np.bool_]:
+        """Which of ``packets`` have something in their sets."""
+        return self._history[packets] > 0
+
+    def save(self, packets: Packets) -> SavedSets:
+        """The sets of ``packets`` as they are now."""
+        operands = [
+            {width: values[:, packets] for width, values in by_width.items()}
+            for by_width in self._operands
+        ]
+        return SavedSets(self._history[packets], operands)
+
+    def restore(self, packets: Packets, saved: SavedSets) -> None:
+        """Let the sets of ``packets`` be again what they were."""
+        self._history[packets] = saved.histories
+        for by_width, kept in zip(self._operands, saved.operands, strict=False):
+            for width, values in kept.items():
+                by_width[width][:, packets] = values
 
     def write(
         self, packets: Packets, actions: tuple[Written, ...], operands: tuple[Operands, ...]

@@ -38,11 +38,12 @@ class Piece:
 def pieces(bits: Bits, start: int, width: int) -> Iterator[Piece]:
     """The pieces of bits ``start`` to ``start + width`` of a value stored at ``bits``.
 
-    Bits beyond the storage (``arp_op[8..15]``) have no piece: they read as 0 and are not written.
+    Bits beyond the storage (``arp_op[8..15]``) and unused ones (``nw_tos[0..1]``) have no piece:
+    they read as 0 and are not written.
     """
     stored = min(start + width, bits.width)
     last_column = bits.column + (bits.width - 1) // 64 if bits.width > 64 else bits.column
-    position = start
+    position = max(start, bits.unused)
     while position < stored:
         place = bits.shift + position
         value_bit = position - start

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from flowvm.columns import Column
 from flowvm.packet.encode import rewrite
 from flowvm.packet.frames import Frames
+from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.ragged import Ragged
 
 _NO_COMMIT = -1
@@ -98,8 +99,11 @@ class Delivery:
         entries, packets = self.emissions.of_owners(self.paths)
         column = {name: values[entries] for name, values in self.emissions.columns.items()}
         frames = self._frames(packets, column["commit"])
-        if (column["max_len"] < frames.lengths).any():
-            lengths = np.minimum(frames.lengths, column["max_len"])
+        limited = np.flatnonzero(column["max_len"] < UNLIMITED)
+        if len(limited):
+            lengths = frames.lengths.copy()
+            before = self._frames(packets[limited], column["before"][limited])
+            lengths[limited] -= np.maximum(before.lengths - column["max_len"][limited], 0)
             frames = Frames(frames.buffer, frames.offsets, lengths)
         ipv4 = self._header(Column.TUN_IPV4, packets, column["commit"])
         return Emissions(

@@ -40,11 +40,20 @@ class Reason(IntEnum):
     EXPLICIT_MISS = 6
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """The latest commit of some packets, and which of them have changed since."""
+
+    commits: NDArray[np.int64]
+    changed: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class _Emitted:
     packets: Packets
     ports: NDArray[np.int64]
     commits: NDArray[np.int64]
+    before: NDArray[np.int64]
     max_len: int
     reason: Reason
     tables: NDArray[np.int32]
@@ -70,7 +79,22 @@ class EmissionLog:
         """Note that columns of ``packets`` have changed."""
         self._dirty[packets] = True
 
-    def _commit(self, packets: Packets) -> NDArray[np.int64]:
+    def place(self, packets: Packets) -> Place:
+        """Where the chain of commits of ``packets`` is, for :meth:`come_back`."""
+        return Place(self._commit_of[packets], self._dirty[packets])
+
+    def come_back(self, packets: Packets, place: Place, *, rewind: bool) -> None:
+        """Note that the columns of ``packets`` are again what they were at ``place``.
+
+        With ``rewind`` the chain of commits goes on from there too, else from where it is now.
+        """
+        if rewind:
+            self._commit_of[packets] = place.commits
+            self._dirty[packets] = place.changed
+        else:
+            self._dirty[packets] = place.changed | (self._commit_of[packets] != place.commits)
+
+    def commit(self, packets: Packets) -> NDArray[np.int64]:
         """The commit that says what each of ``packets`` is now."""
         changed = packets[self._dirty[packets]]
         if len(changed):
@@ -91,22 +115,39 @@ class EmissionLog:
         max_len: int = UNLIMITED,
         reason: Reason = Reason.NONE,
     ) -> None:
-        """Send ``packets`` out, each to its port, cut to ``max_len`` bytes."""
+        """Send ``packets`` out, each to its port, cut to ``max_len`` bytes.
+
+        How many bytes that takes off is told by the packet as it was before this output.
+        """
         if not len(packets):
             return
         run = self._run
         rules = run.rule[packets]
         cookies = np.where(rules >= 0, run.state.rules.cookie[rules], np.uint64(0))
-        commits = self._commit(packets)
+        limited = max_len < UNLIMITED
+        before = self._commit_of[packets] if limited else None
+        commits = self.commit(packets)
         tables = run.table[packets]
-        self._emitted.append(_Emitted(packets, ports, commits, max_len, reason, tables, cookies))
+        self._emitted.append(
+            _Emitted(
+                packets,
+                ports,
+                commits,
+                commits if before is None else before,
+                max_len,
+                reason,
+                tables,
+                cookies,
+            )
+        )
 
     def seal(self, failed: NDArray[np.bool_]) -> tuple[Ragged, Ragged]:
         """What each packet emits, and what it was at each commit; nothing of those that failed.
 
         Emissions have columns ``port``, ``commit`` (a number among the packet's own, or -1),
-        ``max_len``, ``reason``, ``table``, ``cookie``; commits ``parent`` and ``header``: the
-        program's written columns, shape (columns, commits).
+        ``before`` (the commit of which ``max_len`` bytes are left), ``max_len``, ``reason``,
+        ``table``, ``cookie``; commits ``parent`` and ``header``: the program's written columns,
+        shape (columns, commits).
         """
         n = len(failed)
         emitted = self._emitted
@@ -129,6 +170,7 @@ class EmissionLog:
         columns: dict[str, NDArray[Any]] = {
             "port": _joined([e.ports for e in emitted], np.int64),
             "commit": own_number[_joined([e.commits for e in emitted], np.int64)],
+            "before": own_number[_joined([e.before for e in emitted], np.int64)],
             "max_len": np.repeat(np.array([e.max_len for e in emitted], np.int64), sizes),
             "reason": np.repeat(np.array([e.reason for e in emitted], np.int8), sizes),
             "table": _joined([e.tables for e in emitted], np.int32),

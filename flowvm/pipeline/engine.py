@@ -12,6 +12,7 @@ of what happened, and :mod:`flowvm.pipeline.machine` decides how much of them st
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 MAX_RESUBMITS = 4096
 START_TABLE = 0
+_FRAMES = 20_000
+OF_ACTION_SET, OF_ACTION = -1, -2
+"""Lists of actions that no rule has: an action set, and one within an action."""
 _PORTS_MASK = np.uint64(
     ~(0xFFFF << TP_SRC_BITS.shift | 0xFFFF << TP_DST_BITS.shift) & (1 << 64) - 1
 )
@@ -58,7 +62,16 @@ class Recorder(Protocol):
         """A call has come back to ``mark``."""
 
     def action(self, rule: int, position: int) -> None:
-        """The action at ``position`` of the rule's list begins; of the action set if rule is -1."""
+        """The action at ``position`` of a list begins: the rule's, or ``OF_ACTION_SET``..."""
+
+    def nest(self, *, rest: bool = False) -> None:
+        """The list within the current action begins, or the ``rest`` of the list it is in.
+
+        What happens to the action set is undone by :meth:`unnest`.
+        """
+
+    def unnest(self) -> None:
+        """That list is through."""
 
     def action_set(self) -> None:
         """The action set begins."""
@@ -176,6 +189,8 @@ class Run:
         self.emissions = EmissionLog(self)
         self.stacks = Stacks(n)
         self.action_sets = ActionSets(n)
+        self.at_end = True
+        """Whether nothing comes after the action that is being executed, action sets aside."""
         self._learnable = self.state.program.learnable
         self._in_action_set = False
 
@@ -183,17 +198,37 @@ class Run:
 
     def run(self) -> None:
         """Take all packets from table 0 to their end."""
+        # At full depth each table may have its actions within actions within actions.
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, _FRAMES))
+        try:
+            self._run()
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def _run(self) -> None:
         if self.recorder:
             self.recorder.begin(self)
         packets = np.flatnonzero(~self.halted)
         self._call(START_TABLE, packets, self.columns[Column.IN_PORT][packets], first=True)
+        self.execute_action_sets(packets)
+
+    def execute_action_sets(self, packets: Packets) -> None:
+        """Execute the action sets of ``packets``, which are empty then."""
+        stopped = [*self.errors, *self.unsupported]
+        if stopped:
+            packets = packets[~np.isin(packets, stopped)]
+        lists = list(self.action_sets.execution(packets))
+        self.action_sets.clear(packets)
         mark = self.recorder.mark() if self.recorder else None
-        for operations, operands, some in self.action_sets.execution(packets[~self.halted]):
+        at_end, self.at_end = self.at_end, True
+        for operations, operands, some in lists:
             if self.recorder and operations:
                 self.recorder.action_set()
             self._in_action_set = True
-            self._execute_list(operations, operands, some, None)
+            self._execute_list(operations, operands, some, None, source=OF_ACTION_SET)
             self._in_action_set = False
+        self.at_end = at_end
         if self.recorder:
             self.recorder.back(mark)
 
@@ -310,9 +345,16 @@ class Run:
         operands: tuple[Operands, ...],
         packets: Packets,
         pending: Pending | None,
+        *,
+        source: int | None = None,
     ) -> None:
-        """Execute an action list on ``packets``; calls at its end go to ``pending``, if given."""
+        """Execute an action list on ``packets``; calls at its end go to ``pending``, if given.
+
+        The list is that of the rule that the packets are at, or another ``source``:
+        ``OF_ACTION_SET``, ``OF_ACTION``.
+        """
         last = len(operations) - 1
+        at_end = self.at_end
         alive: NDArray[np.bool_] | None = None
         for position, operation in enumerate(operations):
             halted = self.halted[packets]
@@ -323,9 +365,10 @@ class Run:
                 operands = tuple(o[:, alive] for o in operands)
                 alive = None
             if not len(packets):
-                return
+                break
+            self.at_end = at_end and position == last
             if self.recorder:
-                rule = -1 if self._in_action_set else int(self.rule[packets[0]])
+                rule = int(self.rule[packets[0]]) if source is None else source
                 self.recorder.action(rule, position)
             if isinstance(operation, TableCall):
                 self._table_call(
@@ -333,6 +376,7 @@ class Run:
                 )
             else:
                 alive = operation.execute(self, packets, operands[position])
+        self.at_end = at_end
 
     def _table_call(
         self,
@@ -358,6 +402,12 @@ class Run:
         self._execute_list(operations, operands, packets, None)
         self.recorder = recorder
 
+    def execute_inner(
+        self, operations: tuple[Operation, ...], operands: tuple[Operands, ...], packets: Packets
+    ) -> None:
+        """As :meth:`execute`, and the recorder is told; for use within its ``nest``."""
+        self._execute_list(operations, operands, packets, None, source=OF_ACTION)
+
     # -- what operations ask of a run -------------------------------------------------------------
 
     def read(self, packets: Packets, source: Subfield) -> Operands:
@@ -365,18 +415,18 @@ class Run:
         pieces = subfield_pieces(source.field, source.start, source.width)
         return np.array(bits.read(self.columns, packets, pieces, bits.words_needed(source.width)))
 
-    def to_controller(self, packets: Packets, max_len: int, reason: Reason) -> None:
+    def to_controller(self, packets: Packets, reason: Reason) -> None:
         """Send ``packets`` to the controller."""
         if reason is not Reason.ACTION:
-            self.emissions.emit(packets, self._controller(packets), max_len, reason)
+            self.emissions.emit(packets, self._controller(packets), reason=reason)
             return
         if self._in_action_set:
-            self.emissions.emit(packets, self._controller(packets), max_len, Reason.ACTION_SET)
+            self.emissions.emit(packets, self._controller(packets), reason=Reason.ACTION_SET)
             return
         rules = self.rule[packets]
         miss = (rules >= 0) & self.state.rules.is_table_miss[rules]
         for some, why in ((packets[miss], Reason.EXPLICIT_MISS), (packets[~miss], Reason.ACTION)):
-            self.emissions.emit(some, self._controller(some), max_len, why)
+            self.emissions.emit(some, self._controller(some), reason=why)
 
     @staticmethod
     def _controller(packets: Packets) -> NDArray[np.int64]:
@@ -413,7 +463,7 @@ class Run:
         if written.width == written.field.width:
             text = format_value(written.field, number, written.field.full_mask)
         else:
-            text = f"{number:#x}"
+            text = f"{number:#x}" if number else "0"
         self.recorder.detail(f"{written} is now {text}")
 
     def report_action_set(self, packets: Packets, verb: str) -> None:

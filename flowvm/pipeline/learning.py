@@ -126,12 +126,13 @@ class _InOrder:
     """The events for one target, sorted by key and, within a key, by the order they happened.
 
     ``contents`` says what each would have the flow do: the number of a shape, then operands.
-    ``starts`` are the positions of each key's first event; ``differs`` marks those, and events
-    with other contents than the one before.
+    ``order`` is that of events of one packet; ``starts`` are the positions of each key's first
+    event; ``differs`` marks those, and events with other contents than the one before.
     """
 
     target: Target
     packets: NDArray[np.int64]
+    order: NDArray[np.int64]
     keys: NDArray[np.uint64]
     templates: NDArray[np.int64]
     contents: NDArray[np.uint64]
@@ -194,15 +195,16 @@ def alterations(histories: Sequence[History]) -> list[Alterations]:
 
 def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) -> None:
     """Do to the tables what events ask for; ``times`` (ns) has one entry a packet."""
-    for history in histories:
+    for history, learned in zip(histories, _new_rules(state, histories), strict=True):
         of = history.events
         last = of.ends
         rules = history.existing.copy()
         new = np.flatnonzero(rules < 0)
         if len(new):
+            rules[new] = learned
             starts = of.starts[new]
-            rules[new] = state.add_rules(of.target, of.keys[:, starts], times[of.packets[starts]])
-            _set_attributes(state, rules[new], of.templates[starts])
+            state.add_rules(of.target, learned, of.keys[:, starts], times[of.packets[starts]])
+            _set_attributes(state, learned, of.templates[starts])
         state.rules.modified[rules] = times[of.packets[last]]
         key_of_event = np.repeat(np.arange(len(last)), last + 1 - of.starts)
         acts_otherwise = state.rules.template[rules] < 0
@@ -211,6 +213,23 @@ def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) 
         _set_actions(state, rules[rewrite], of, last[rewrite])
         _set_cookies(state, rules, of.templates[last])
         state.note_deadlines(rules)
+
+
+def _new_rules(state: State, histories: Sequence[History]) -> list[NDArray[np.int64]]:
+    """Numbers for the rules that each history begins, in the order in which they begin.
+
+    That order is the order of rules in a dump, and must not depend on what makes up a batch.
+    """
+    starts = [history.events.starts[history.existing < 0] for history in histories]
+    packets = [h.events.packets[some] for h, some in zip(histories, starts, strict=True)]
+    order = [h.events.order[some] for h, some in zip(histories, starts, strict=True)]
+    sizes = np.cumsum([len(some) for some in starts])
+    if not sizes.size or not sizes[-1]:
+        return packets
+    ranked = np.lexsort((np.concatenate(order), np.concatenate(packets)))
+    numbers = np.empty(len(ranked), np.int64)
+    numbers[ranked] = state.rules.append(len(ranked))
+    return np.split(numbers, sizes[:-1])
 
 
 def _set_attributes(state: State, rules: NDArray[np.int64], templates: NDArray[np.int64]) -> None:
@@ -283,4 +302,4 @@ def _sorted(target: Target, events: Sequence[LearnEvents]) -> _InOrder:
     starts = np.flatnonzero(begins)
     differs = begins.copy()
     differs[1:] |= (contents[:, 1:] != contents[:, :-1]).any(axis=0)
-    return _InOrder(target, packets, keys, templates, contents, starts, differs)
+    return _InOrder(target, packets, in_packet[order], keys, templates, contents, starts, differs)

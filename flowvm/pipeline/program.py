@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from flowvm.names import Names
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
 
 if TYPE_CHECKING:
-    from flowvm.actions.base import Lowered, Operation
+    from flowvm.actions.base import Operation
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,50 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Program:
-    """Flows, compiled: rules by number, the subtables of each table, the shapes of the actions."""
+class Statistics:
+    """What the dump says of each rule besides what it does; every array has one entry a rule.
 
-    flows: tuple[Flow, ...]
+    ``created``, ``modified`` and ``used`` are nanoseconds, negative: before the dump was taken.
+    Timeouts are seconds, 0 for none. ``with_ages`` says whether the dump shows ages.
+    """
+
+    cookie: NDArray[np.uint64]
+    n_packets: NDArray[np.int64]
+    n_bytes: NDArray[np.int64]
+    created: NDArray[np.int64]
+    modified: NDArray[np.int64]
+    used: NDArray[np.int64]
+    idle_timeout: NDArray[np.int32]
+    hard_timeout: NDArray[np.int32]
+    is_table_miss: NDArray[np.bool_]
+    with_ages: bool
+
+
+@dataclass(frozen=True)
+class Program:
+    """Flows, compiled: rules by number, the subtables of each table, the shapes of the actions.
+
+    ``flows`` has the flow of each rule; of a large dump, flows are made when they are looked at.
+    """
+
+    flows: Sequence[Flow]
     rules: Rules
     shapes: tuple[Shape, ...]
     tables: Mapping[int, tuple[Subtable, ...]]
     names: Names
-    written: Mapping[int, int] = field(default_factory=dict)
+    written: Mapping[int, int]
     """The bits that some action of the program (or of a flow it learns) can change."""
 
-    key: Mask = field(default_factory=lambda: Mask((), ()))
+    key: Mask
     """The bits of a packet that can make a difference to what becomes of it."""
 
-    learnable: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    learnable: Mapping[int, frozenset[int]]
     """The tables that flows can be learned into, and the columns those flows can match."""
 
-    shortest_timeout: int | None = None
+    shortest_timeout: int | None
     """Seconds: no flow that the program learns expires sooner after its last use."""
+
+    statistics: Statistics
 
     @cached_property
     def learnable_columns(self) -> tuple[int, ...]:
@@ -84,38 +109,4 @@ class Program:
         return tuple(sorted(frozenset[int]().union(*self.learnable.values())))
 
 
-def chain_same_keys(
-    keys: NDArray[np.uint64], rules: NDArray[np.int64], next_with_key: NDArray[np.int64]
-) -> tuple[KeyIndex, NDArray[np.int64]]:
-    """Index the distinct ``keys`` of ``rules`` and chain the rules that share one.
-
-    ``rules`` come in descending priority. Writes ``next_with_key`` in place.
-    """
-    n_words, n = keys.shape
-    if n_words:
-        order = np.lexsort(keys[::-1])
-        ordered = keys[:, order]
-        same = np.zeros(n, bool)
-        same[1:] = (ordered[:, 1:] == ordered[:, :-1]).all(axis=0)
-    else:
-        order = np.arange(n)
-        ordered = keys
-        same = np.arange(n) > 0
-    # lexsort is stable, so that within one key the rules keep their descending priority.
-    in_order = rules[order]
-    follows = np.flatnonzero(same)
-    next_with_key[in_order[follows - 1]] = in_order[follows]
-    index = KeyIndex(n_words, max(8, n))
-    index.add(ordered[:, ~same])
-    return index, in_order[~same]
-
-
-def stack_operands(lowered: list[tuple[Lowered, ...]]) -> tuple[NDArray[np.uint64], ...]:
-    """The operands of rules of one shape as arrays, one a position in the action list."""
-    return tuple(
-        np.array([step.operands for step in steps], np.uint64).reshape(len(steps), -1).T
-        for steps in zip(*lowered, strict=True)
-    )
-
-
-__all__ = ["NO_ENTRY", "Program", "Rules", "Shape", "Subtable", "chain_same_keys", "stack_operands"]
+__all__ = ["NO_ENTRY", "Program", "Rules", "Shape", "Statistics", "Subtable"]

@@ -6,15 +6,20 @@ the rules it hit at once. Times are nanoseconds on the virtual clock (0 is when 
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.pipeline.subtable import NO_ENTRY
 
+if TYPE_CHECKING:
+    from flowvm.pipeline.program import Rules, Statistics
+
 SECOND = 1_000_000_000
 NEVER = np.iinfo(np.int64).max
+
+_ROOM = 16  # one sixteenth more than is needed at first, so that the first new rule is cheap
 
 _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "table": (np.int32, 0),
@@ -65,7 +70,7 @@ class RuleColumns:
     def __init__(self, count: int) -> None:
         self._count = 0
         self._store = {
-            name: np.full(max(count, 16), default, dtype)
+            name: np.full(count + max(count // _ROOM, 16), default, dtype)
             for name, (dtype, default) in _COLUMNS.items()
         }
         self._show(count)
@@ -77,6 +82,15 @@ class RuleColumns:
 
     def __len__(self) -> int:
         return self._count
+
+    @classmethod
+    def of(cls, rules: Rules, statistics: Statistics) -> Self:
+        """The rules of a program, as they are when the dump is taken."""
+        columns = cls(len(rules))
+        for source in (rules, statistics):
+            for name in _COLUMNS.keys() & vars(source).keys():
+                getattr(columns, name)[:] = getattr(source, name)
+        return columns
 
     def copy(self) -> Self:
         """The same rules, to go their own way."""
@@ -96,21 +110,15 @@ class RuleColumns:
         self._show(count)
         return np.arange(first, count)
 
-    def deadlines(self) -> NDArray[np.int64]:
-        """The last moment at which each rule is still there; ``NEVER`` if nothing ends it.
+    def deadlines(self, rules: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+        """The last moment at which each of ``rules`` is there; ``NEVER`` if nothing ends it.
 
         A rule goes when the clock is *past* modified + hard timeout or used + idle timeout
         (ovs-ofctl(8), "idle_timeout", "hard_timeout").
         """
-        hard = np.where(
-            self.hard_timeout > 0,
-            self.modified + self.hard_timeout.astype(np.int64) * SECOND,
-            NEVER,
-        )
-        idle = np.where(
-            self.idle_timeout > 0, self.used + self.idle_timeout.astype(np.int64) * SECOND, NEVER
-        )
-        return np.where(self.alive, np.minimum(hard, idle), NEVER)
+        hard = _ends(self.modified[rules], self.hard_timeout[rules])
+        idle = _ends(self.used[rules], self.idle_timeout[rules])
+        return np.where(self.alive[rules], np.minimum(hard, idle), NEVER)
 
 
 def _ends(since: NDArray[np.int64], timeout: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
+
 from flowvm.flow import Flow
 from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.state import State
@@ -15,35 +17,56 @@ _OLDEST = 65534
 def flows_now(state: State) -> list[Flow]:
     """The flows of ``state``, learned ones included, with counters and ages of this moment.
 
-    Ordered by table; within one, as in the program and then as they were learned. Flows that the
-    program's dump printed without ages (OpenFlow 1.3) come without them.
+    Ordered by table; within one, as in the program and then as they were learned or added. Flows
+    that the program's dump printed without ages (OpenFlow 1.3) come without them.
     """
-    program, rules = state.program, state.rules
-    with_ages = any(flow.idle_age is not None for flow in program.flows)
-    with_ages = with_ages or not any(flow.duration is not None for flow in program.flows)
+    rules = state.rules
+    with_ages = state.program.statistics.with_ages
     flows: dict[int, Flow] = {}
-    for rule, flow in enumerate(program.flows):
+    for rule, flow in enumerate(state.program.flows):
         if rules.alive[rule]:
-            if rules.template[rule] >= 0:
-                flow = flow.replace(actions=_learned_actions(state, rule))
             flows[rule] = flow
     for target, subtable in state.learned.items():
         keys = subtable.index.keys
         for number, rule in enumerate(subtable.heads.tolist()):
-            if not rules.alive[rule]:
-                continue
-            maker = state.templates[int(rules.made_by[rule])]
-            flow = maker.flow((), keys[:, number].tolist(), ())
-            flows[rule] = flow.replace(actions=_learned_actions(state, rule), table=target.table)
+            if rules.alive[rule] and rules.made_by[rule] >= 0:
+                maker = state.templates[int(rules.made_by[rule])]
+                flow = maker.flow((), keys[:, number].tolist(), ())
+                flows[rule] = flow.replace(table=target.table)
+    for rule, edit in state.edits.items():
+        if rules.alive[rule] and edit.flow is not None:
+            flows[rule] = edit.flow
     order = sorted(flows, key=lambda rule: (int(rules.table[rule]), rule))
-    return [_with_statistics(state, rule, flows[rule], with_ages) for rule in order]
+    return [
+        _with_statistics(state, rule, _acting_now(state, rule, flows[rule]), with_ages)
+        for rule in order
+    ]
 
 
-def _learned_actions(state: State, rule: int) -> tuple[object, ...]:
-    template = state.templates[int(state.rules.template[rule])]
-    shape = state.learned_shape(int(state.rules.shape[rule]))
-    operands = shape.rows[:, int(state.rules.row[rule])].tolist()
-    return template.render(shape.operations, operands)
+def flow_of(state: State, rule: int) -> Flow:
+    """The flow that the rule of that number is now: its match, priority, cookie and actions."""
+    edit = state.edits.get(rule)
+    if edit is not None and edit.flow is not None:
+        flow = edit.flow
+    elif rule < len(state.program.flows):
+        flow = state.program.flows[rule]
+    else:
+        maker = state.templates[int(state.rules.made_by[rule])]
+        subtable = state.learned[maker.target]
+        key = subtable.index.keys[:, int(np.flatnonzero(subtable.heads == rule)[0])].tolist()
+        flow = maker.flow((), key, ())
+    return _acting_now(state, rule, flow).replace(cookie=int(state.rules.cookie[rule]))
+
+
+def _acting_now(state: State, rule: int, flow: Flow) -> Flow:
+    """``flow`` with the actions that the rule has now."""
+    template = int(state.rules.template[rule])
+    if template >= 0:
+        shape = state.learned_shape(int(state.rules.shape[rule]))
+        operands = shape.rows[:, int(state.rules.row[rule])].tolist()
+        return flow.replace(actions=state.templates[template].render(shape.operations, operands))
+    edit = state.edits.get(rule)
+    return flow if edit is None else flow.replace(actions=edit.actions)
 
 
 def _with_statistics(state: State, rule: int, flow: Flow, with_ages: bool) -> Flow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,14 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Packets
+
+
+@dataclass(frozen=True, eq=False)
+class SavedStacks:
+    """The stacks of some packets: their heights, and the words of each level."""
+
+    heights: NDArray[np.int64]
+    levels: list[list[NDArray[np.uint64]]]
 
 
 class Stacks:
@@ -32,6 +41,18 @@ class Stacks:
             for number, stored in enumerate(level):
                 stored[packets[mine]] = words[number][mine] if number < len(words) else 0
         self._heights[packets] += 1
+
+    def save(self, packets: Packets) -> SavedStacks:
+        """The stacks of ``packets`` as they are now."""
+        levels = [[words[packets] for words in level] for level in self._levels]
+        return SavedStacks(self._heights[packets], levels)
+
+    def restore(self, packets: Packets, saved: SavedStacks) -> None:
+        """Let the stacks of ``packets`` be again what they were."""
+        self._heights[packets] = saved.heights
+        for stored, level in zip(self._levels, saved.levels, strict=False):
+            for number, words in enumerate(stored):
+                words[packets] = level[number] if number < len(level) else 0
 
     def pop(
         self, packets: Packets, n_words: int

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.flow import Flow
 from flowvm.pipeline.bits import Columns
+from flowvm.pipeline.edit import Edit
 from flowvm.pipeline.learning import LearnTemplate, Target
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
@@ -106,35 +105,17 @@ class State:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.now = 0
-        self.rules = RuleColumns(len(program.rules))
+        self.rules = RuleColumns.of(program.rules, program.statistics)
         self.shapes: list[Shape | LearnedShape] = list(program.shapes)
         self.templates: list[LearnTemplate] = []
         self.learned: dict[Target, LearnedSubtable] = {}
         self._template_of: dict[LearnFlow, LearnTemplate] = {}
         self._learned_shapes: dict[tuple[Operation, ...], int] = {}
         self.removals: list[Removal] = []
+        self.edits: dict[int, Edit] = {}
         self._subtables: dict[int, tuple[Subtable | LearnedSubtable, ...]] = {}
         self._any_dead = False
-        self._deadline: int = NEVER
-        self._start()
-
-    def _start(self) -> None:
-        rules, program = self.rules, self.program
-        for name in ("table", "priority", "shape", "row", "next_with_key"):
-            getattr(rules, name)[:] = getattr(program.rules, name)
-        for number, flow in enumerate(program.flows):
-            duration = int((flow.duration or Decimal(0)) * SECOND)
-            hard_age = duration if flow.hard_age is None else flow.hard_age * SECOND
-            rules.cookie[number] = flow.cookie or 0
-            rules.is_table_miss[number] = flow.priority == 0 and not flow.match.terms
-            rules.n_packets[number] = flow.n_packets or 0
-            rules.n_bytes[number] = flow.n_bytes or 0
-            rules.created[number] = -duration
-            rules.modified[number] = -hard_age
-            rules.used[number] = -_idle_age(flow, hard_age)
-            rules.idle_timeout[number] = flow.idle_timeout
-            rules.hard_timeout[number] = flow.hard_timeout
-        self._deadline = int(rules.deadlines().min(initial=NEVER))
+        self._deadline = int(self.rules.deadlines().min(initial=NEVER))
 
     def copy(self) -> State:
         """A state of its own, equal to this one now."""
@@ -150,6 +131,7 @@ class State:
         twin._template_of = dict(self._template_of)
         twin._learned_shapes = dict(self._learned_shapes)
         twin.removals = list(self.removals)
+        twin.edits = dict(self.edits)
         twin._subtables = {}
         twin._any_dead = self._any_dead
         twin._deadline = self._deadline
@@ -228,17 +210,19 @@ class State:
         return self.learned[target]
 
     def add_rules(
-        self, target: Target, keys: NDArray[np.uint64], times: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Rules for distinct ``keys``, created at ``times``, with nothing else set yet."""
-        numbers = self.rules.append(keys.shape[1])
+        self,
+        target: Target,
+        numbers: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        times: NDArray[np.int64],
+    ) -> None:
+        """Let the new rules ``numbers`` be those of distinct ``keys``, created at ``times``."""
         self.rules.table[numbers] = target.table
         self.rules.priority[numbers] = target.priority
         self.rules.is_table_miss[numbers] = target.priority == 0 and not target.mask.columns
         for name in ("created", "modified", "used"):
             getattr(self.rules, name)[numbers] = times
         self.learned_subtable(target).put(keys, numbers)
-        return numbers
 
     def template(self, operation: LearnFlow) -> LearnTemplate:
         """What flows learned by ``operation`` have in common, worked out once."""
@@ -291,7 +275,7 @@ class State:
 
     def note_deadlines(self, rules: NDArray[np.int64]) -> None:
         """Take into account that ``rules`` may expire now sooner than all others."""
-        self._deadline = min(self._deadline, int(self.rules.deadlines()[rules].min(initial=NEVER)))
+        self._deadline = min(self._deadline, int(self.rules.deadlines(rules).min(initial=NEVER)))
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -320,7 +304,11 @@ class State:
         self.rules.alive[rule] = False
         self._any_dead = True
         self.removals.append(Removal(rule, reason, self.now))
-        for operation in self.shapes[self.rules.shape[rule]].operations:
+        self.release(self.shapes[self.rules.shape[rule]].operations)
+
+    def release(self, operations: Iterable[Operation]) -> None:
+        """Take out what was learned with ``delete_learned`` by ``operations``, if none is left."""
+        for operation in operations:
             for victim in self._only_learned_by(operation):
                 self.remove(victim, "delete")
 
@@ -340,17 +328,6 @@ class State:
         table, cookie = owned
         victims = rules.alive & (rules.table == table) & (rules.cookie == np.uint64(cookie))
         yield from np.flatnonzero(victims).tolist()
-
-
-def _idle_age(flow: Flow, hard_age: int) -> int:
-    """How long ago a packet last hit ``flow``, in nanoseconds.
-
-    A dump without ``idle_age`` (OpenFlow 1.3) does not say; a flow that no packet has hit was last
-    "used" when it was made, and for any other the dump is taken to be of that very moment.
-    """
-    if flow.idle_age is not None:
-        return flow.idle_age * SECOND
-    return 0 if flow.n_packets else hard_age
 
 
 def masked_keys(columns: Columns, mask: Mask, packets: NDArray[np.int64]) -> NDArray[np.uint64]:

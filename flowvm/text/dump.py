@@ -78,7 +78,7 @@ def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> 
                 skipped.append((number, line))
             continue
         try:
-            if _GROUP.match(line):
+            if is_group(line):
                 groups.append(parse_group(line))
                 group_lines.append(number)
             else:
@@ -98,6 +98,11 @@ def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> 
         tuple(errors),
         file,
     )
+
+
+def is_group(line: str) -> bool:
+    """Whether a line of a dump is a group."""
+    return _GROUP.match(line) is not None
 
 
 def is_skipped(line: str) -> bool:

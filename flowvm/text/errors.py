@@ -67,7 +67,12 @@ class FlowSyntaxError(ValueError):
         ]
         if self.expected:
             shown.append(f"  expected {self.expected}")
-        return "\n".join(shown)
+        return "\n".join(map(_visible, shown))
+
+
+def _visible(text: str) -> str:
+    """Without control characters, which a terminal would obey, of a file that is no text."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -70,7 +70,7 @@ def _age(word: str) -> int:
     return parse_number(word, 32, "a number of seconds")
 
 
-_STATISTICS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+STATISTICS: Mapping[str, Callable[[str], object]] = MappingProxyType(
     {
         "cookie": _cookie,
         "duration": _duration,
@@ -93,7 +93,7 @@ def parse_flow(text: str) -> Flow:
 
     Raises FlowSyntaxError.
     """
-    return read(text, "flow", _make_flow)
+    return read(text, "flow", make_flow)
 
 
 def parse_match(text: str) -> Match:
@@ -122,7 +122,8 @@ def read(text: str, start: str, make: Callable[[Any], Result]) -> Result:
         ) from None
 
 
-def _make_flow(parts: tuple[Items, Items]) -> Flow:
+def make_flow(parts: tuple[Items, Items]) -> Flow:
+    """The flow that the items before and after ``actions=`` say. Raises WordError."""
     head, actions = parts
     attributes: dict[str, Any] = {}
     flags: list[str] = []
@@ -131,7 +132,7 @@ def _make_flow(parts: tuple[Items, Items]) -> Flow:
         if item is None:
             continue
         key = item.key
-        read_statistic = _STATISTICS.get(key)
+        read_statistic = STATISTICS.get(key)
         if read_statistic is not None:
             word = item.argument(f"a value for {key}")
             attributes[str(key)] = read_statistic(word)
@@ -154,7 +155,7 @@ def make_term(item: Item) -> MatchTerm:
     if row is None:
         if "[" in key:
             return _subfield_term(item)
-        known = (*field_names(), *SHORTHANDS, *_STATISTICS, *FLAGS)
+        known = (*field_names(), *SHORTHANDS, *STATISTICS, *FLAGS)
         raise WordError(
             key, f'unknown field "{key}"{suggestion(key, known)}', "a field of the match"
         )

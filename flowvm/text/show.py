@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from types import MappingProxyType
 
 from flowvm.flow import ReservedPort
+from flowvm.names import Ports
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.values import unquote
 
 _PORT = re.compile(r'\s*(?P<port>\d+|[A-Z_]+)\((?P<name>"(?:[^"\\]|\\.)*"|.*?)\):\s*addr:')
+_NO_FLOOD = re.compile(r"\s*config:.*\bNO_FLOOD\b")
 
 
-def parse_show(text: str, *, file: str | None = None) -> Mapping[str, int]:
-    """The number of each port by its name.
+def parse_show(text: str, *, file: str | None = None) -> Ports:
+    """The number of each port by its name, and which ports are configured ``NO_FLOOD``.
 
     Raises FlowSyntaxError if the text describes no port at all.
     """
-    ports: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    no_flood: set[int] = set()
+    number: int | None = None
     for line in text.splitlines():
         found = _PORT.match(line)
-        if found is None:
-            continue
-        port, name = found["port"], found["name"]
-        number = int(port) if port.isdigit() else ReservedPort.NUMBERS.get(port)
-        if number is not None:
-            ports[unquote(name) or name] = number
-    if not ports:
+        if found is not None:
+            port, name = found["port"], found["name"]
+            number = int(port) if port.isdigit() else ReservedPort.NUMBERS.get(port)
+            if number is not None:
+                numbers[unquote(name) or name] = number
+        elif number is not None and _NO_FLOOD.match(line):
+            no_flood.add(number)
+    if not numbers:
         raise FlowSyntaxError(
             "no port is described here",
             text=text.split("\n", 1)[0],
@@ -35,4 +39,4 @@ def parse_show(text: str, *, file: str | None = None) -> Mapping[str, int]:
             expected='the output of "ovs-ofctl show", with lines such as " 1(eth0): addr:..."',
             file=file,
         )
-    return MappingProxyType(ports)
+    return Ports(MappingProxyType(numbers), frozenset(no_flood))

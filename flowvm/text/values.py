@@ -209,24 +209,25 @@ def nxm_name(row: Field) -> str:
     return row.nxm or row.oxm or row.name
 
 
-def parse_value(row: Field, word: str) -> tuple[int | str, int]:
+def parse_value(row: Field, word: str, *, any_mask: bool = False) -> tuple[int | str, int]:
     """``value`` or ``value/mask`` in the field's own format; gives the value and the mask.
 
     The mask of a value without one is the field's full mask; bits of the value outside of its mask
-    become 0. A value is a ``str`` only for a port given by name.
+    become 0. A value is a ``str`` only for a port given by name. With ``any_mask`` a field that
+    matches cannot mask may have one, and it is kept as it is written.
     """
     if word == "*":
         return 0, 0
-    value, mask = _parse_unmasked(row, word)
+    value, mask = _parse_unmasked(row, word, any_mask=any_mask)
     if mask != row.full_mask and not isinstance(value, str):
         value &= mask
     return value, mask
 
 
-def _parse_unmasked(row: Field, word: str) -> tuple[int | str, int]:
+def _parse_unmasked(row: Field, word: str, *, any_mask: bool) -> tuple[int | str, int]:
     full = row.full_mask
     match row.format:
-        case Format.PORT:
+        case Format.PORT if not (any_mask and "/" in word):
             return parse_port(word), full
         case Format.FRAG:
             return _parse_frag(word)
@@ -245,7 +246,7 @@ def _parse_unmasked(row: Field, word: str) -> tuple[int | str, int]:
             value = _inside(word, parse_ipv6, text)
             return value, _parse_prefix(word, mask, 128, parse_ipv6) if slash else full
         case _:
-            return _parse_integer(row, word)
+            return _parse_integer(row, word, any_mask=any_mask)
 
 
 def _inside(word: str, parse: Callable[[str], int], text: str) -> int:
@@ -265,10 +266,22 @@ def _parse_prefix(word: str, mask: str, width: int, parse: Callable[[str], int])
     return (1 << width) - (1 << (width - bits))
 
 
-def _parse_integer(row: Field, word: str) -> tuple[int, int]:
+def number_limit(row: Field) -> int:
+    """What a number without a mask must be less than to be a value of the field.
+
+    There is one exception, 0xffff for "no VLAN".
+    """
+    return min(row.full_mask + 1, 1 << _number_bits(row))
+
+
+def _number_bits(row: Field) -> int:
+    """A number may use the whole bytes of the field, as in dl_vlan=0xffff ("no VLAN")."""
+    return -(-row.width // 8) * 8
+
+
+def _parse_integer(row: Field, word: str, *, any_mask: bool) -> tuple[int, int]:
     full = row.full_mask
-    # A number may use the whole bytes of the field, as in dl_vlan=0xffff ("no VLAN").
-    bits = -(-row.width // 8) * 8
+    bits = _number_bits(row)
     text, slash, mask_text = word.partition("/")
     what = f"a number for {row.name}"
     try:
@@ -277,12 +290,12 @@ def _parse_integer(row: Field, word: str) -> tuple[int, int]:
     except WordError as error:
         raise WordError(word, error.problem, error.expected) from None
     if mask & full != full:
-        if mask and not row.maskable:
+        if mask and not row.maskable and not any_mask:
             raise WordError(word, f"{row.name} cannot be masked", "a value without a mask")
-        return value, mask & full
+        return value, mask if any_mask else mask & full
     if value > full and (row.name, value) not in (("dl_vlan", 0xFFFF), ("vlan_vid", 0xFFFF)):
         raise WordError(word, f"{text} does not fit into {row.name}", f"at most {full}")
-    return value, full
+    return value, mask if any_mask else full
 
 
 def _parse_frag(word: str) -> tuple[int, int]:
@@ -380,5 +393,5 @@ def format_value(row: Field, value: int | str, mask: int) -> str:
             return format_flags(row, value, row.full_mask)
         case Format.PACKET_TYPE:
             return format_packet_type(value)
-    number = str(value) if row.format is Format.DECIMAL else format_hex(value)
+    number = str(value) if row.format in (Format.DECIMAL, Format.PORT) else format_hex(value)
     return number if exact else f"{number}/{format_hex(mask)}"

@@ -442,6 +442,7 @@ OTHERWISE = [
     "learn()",
     "learn(hard_timeout=3,table=20,priority=32768)",
     "learn(table=3,NXM_OF_ETH_SRC[]=00:11:22:33:44:55)",
+    "learn(table=3,eth_type=0x800,ip_frag=first)",
     "learn(table=3,NXM_NX_REG3[0..3]=NXM_NX_REG3[0..3],NXM_NX_REG1[0]=1)",
 ]
 

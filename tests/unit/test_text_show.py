@@ -19,7 +19,7 @@ actions: output enqueue set_vlan_vid
      state:      0
      speed: 0 Mbps now, 0 Mbps max
  12("a(b) c"): addr:06:c5:64:0e:a6:c2
-     config:     0
+     config:     NO_FLOOD PORT_DOWN
  LOCAL(br-tun): addr:82:72:c4:83:d8:47
      config:     PORT_DOWN
 OFPT_GET_CONFIG_REPLY (xid=0x4): frags=normal miss_send_len=0
@@ -29,6 +29,11 @@ OFPT_GET_CONFIG_REPLY (xid=0x4): frags=normal miss_send_len=0
 def test_ports_have_names_and_numbers() -> None:
     """Each port's line gives its name and number, the local port's as well."""
     assert parse_show(SHOW) == {"patch-int": 1, "a(b) c": 12, "br-tun": 65534}
+
+
+def test_ports_that_are_not_flooded_to_are_known() -> None:
+    """FLOOD leaves out the ports configured so, and no others."""
+    assert parse_show(SHOW).no_flood == {12}
 
 
 def test_text_without_ports_is_refused() -> None:

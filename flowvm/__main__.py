@@ -1,0 +1,5 @@
+"""``python -m flowvm``: the command line."""
+
+from flowvm.cli import main
+
+main()

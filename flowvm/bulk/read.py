@@ -1,0 +1,198 @@
+"""Reading a large dump: text to program, without a flow made that nobody looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowvm.bulk.fill import Filled
+from flowvm.bulk.lines import LazyFlows, Lines
+from flowvm.bulk.literals import Kind
+from flowvm.bulk.scan import IRREGULAR, Scanner
+from flowvm.bulk.template import NotATemplateError, Slot, Template, make_template
+from flowvm.flow import Flow
+from flowvm.names import Names
+from flowvm.pipeline.assemble import FlowBlock, FlowColumns, Numbers, assemble
+from flowvm.pipeline.compile import FlowBlocks, UsedNames
+from flowvm.pipeline.program import Program
+from flowvm.text.dump import is_group, is_skipped
+from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.groups import Group, parse_group
+from flowvm.text.parse import parse_flow
+
+FEW = 2
+"""Of a shape with fewer lines than this, each is read by itself."""
+
+
+@dataclass(frozen=True)
+class BulkDump:
+    """A dump, compiled: its flows, and what else it says.
+
+    ``group_lines`` are the lines, from 0, that the groups stand on. ``skipped`` is how many lines
+    are neither flows nor groups and are meant not to be. ``errors`` is empty unless the dump was
+    read leniently.
+    """
+
+    program: Program
+    groups: tuple[Group, ...] = ()
+    group_lines: tuple[int, ...] = ()
+    skipped: int = 0
+    errors: tuple[FlowSyntaxError, ...] = ()
+
+
+def read_bulk(
+    blocks: Iterable[bytes],
+    ports: Mapping[str, int] | Names | None = None,
+    *,
+    file: str | None = None,
+    lenient: bool = False,
+) -> BulkDump:
+    """What :func:`flowvm.text.dump.parse_dump` and compiling make of a text, but in bulk.
+
+    ``blocks`` are the text in pieces of any size, in UTF-8; some hundred kilobytes are best.
+    ``ports`` maps names of ports to numbers, if those of all ports of the bridge are known; as
+    :class:`~flowvm.names.Names` it is all the names there are. ``file`` is the name errors give.
+
+    A line that cannot be read raises FlowSyntaxError, unless ``lenient``: then it is left out.
+    Raises KeyError for a name that ``ports``, being Names, does not know.
+    """
+    scanner = Scanner()
+    lines = Lines.of([scanner.scan(block) for block in whole_lines(blocks)])
+    reader = _Reader(lines, file, lenient)
+    reader.read_by_shape()
+    reader.read_the_rest()
+    return reader.dump(ports)
+
+
+def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in pieces that end with a newline each, one added at the very end."""
+    kept: list[bytes] = []
+    for block in blocks:
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            kept.append(block)
+            continue
+        yield b"".join([*kept, block[:cut]])
+        kept = [block[cut:]]
+    last = b"".join(kept)
+    if last:
+        yield last + b"\n"
+
+
+class _Reader:
+    """What is known of a text so far: shapes that are filled, and lines that are not."""
+
+    def __init__(self, lines: Lines, file: str | None, lenient: bool) -> None:
+        self._lines = lines
+        self._file = file
+        self._lenient = lenient
+        self._columns = FlowColumns(len(lines.text))
+        self._filled: list[Filled] = []
+        self._rest: list[Numbers] = []
+        self._flows: dict[int, Flow] = {}
+        self._groups: dict[int, Group] = {}
+        self._errors: list[FlowSyntaxError] = []
+        self._skipped = 0
+
+    def read_by_shape(self) -> None:
+        """Fill the lines of each shape in from the first of them, as far as they fit."""
+        shapes = self._lines.shapes
+        order = np.argsort(shapes, kind="stable")
+        counts = np.bincount(shapes + 1)  # the first is that of irregular lines
+        ends = np.cumsum(counts)
+        for shape, (count, end) in enumerate(
+            zip(counts.tolist(), ends.tolist(), strict=True), start=IRREGULAR
+        ):
+            members = order[end - count : end]
+            template = None
+            if shape != IRREGULAR and count >= FEW:
+                template = self._template(int(members[0]))
+            if template is None:
+                self._rest.append(members)
+                continue
+            filled = Filled(template, members, self._lines, self._columns)
+            self._rest.append(filled.rest)
+            if len(filled.flows):
+                self._filled.append(filled)
+
+    def _template(self, line: int) -> Template | None:
+        text = self._lines.text.line(line)
+        if is_skipped(text) or is_group(text):
+            return None
+        try:
+            return make_template(text, self._slots(line))
+        except NotATemplateError:
+            return None
+
+    def _slots(self, line: int) -> Sequence[Slot]:
+        lines = self._lines
+        first = int(lines.first_literal[line])
+        following = lines.first_literal[line + 1 : line + 2].tolist()
+        last = following[0] if following else len(lines.values)
+        begin = lines.text.line_start(line)
+        return [
+            Slot(
+                number - first,
+                int(lines.starts[number]) - begin,
+                int(lines.starts[number]) - begin + int(lines.lengths[number]),
+                Kind(lines.kinds[number]),
+                int(lines.values[number]),
+            )
+            for number in range(first, last)
+        ]
+
+    def read_the_rest(self) -> None:
+        """Read one by one what no template fits. Raises FlowSyntaxError unless lenient."""
+        rest = np.sort(np.concatenate([np.zeros(0, np.int64), *self._rest]))
+        for number in rest.tolist():
+            text = self._lines.text.line(number)
+            if is_skipped(text):
+                self._skipped += bool(text)
+                continue
+            try:
+                if is_group(text):
+                    self._groups[number] = parse_group(text)
+                else:
+                    self._flows[number] = flow = parse_flow(text)
+                    self._columns.put(number, flow)
+            except FlowSyntaxError as error:
+                located = error.at(number + 1, self._file)
+                if not self._lenient:
+                    raise located from None
+                self._errors.append(located)
+
+    def dump(self, ports: Mapping[str, int] | Names | None) -> BulkDump:
+        """Compile what was read."""
+        names = ports if isinstance(ports, Names) else self._names(ports)
+        text = self._lines.text
+        program = assemble(
+            list(self._blocks(names)),
+            self._columns,
+            names,
+            lambda numbers: LazyFlows(text, numbers),
+        )
+        return BulkDump(
+            program,
+            tuple(self._groups.values()),
+            tuple(self._groups),
+            self._skipped,
+            tuple(self._errors),
+        )
+
+    def _names(self, ports: Mapping[str, int] | None) -> Names:
+        used = UsedNames()
+        for filled in self._filled:
+            filled.see_names(used)
+        for number, flow in self._flows.items():
+            used.see(flow, number)
+        return used.names(ports)
+
+    def _blocks(self, names: Names) -> Iterator[FlowBlock]:
+        for filled in self._filled:
+            yield from filled.blocks(names)
+        one_by_one = FlowBlocks(names)
+        for number, flow in self._flows.items():
+            one_by_one.add(number, flow)
+        yield from one_by_one.blocks()

@@ -1,0 +1,101 @@
+"""Reading what commands are given: flows and ports."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowvm.bulk.read import BulkDump
+    from flowvm.switch import Switch
+    from flowvm.text.dump import Dump
+    from flowvm.text.errors import FlowSyntaxError
+
+STDIN = "-"
+
+
+class InputError(Exception):
+    """What the user gave cannot be used; ``str()`` is the whole message."""
+
+
+def read_text(source: str) -> str:
+    """The text of a file, of standard input for ``-``, or of a shipped example. Raises OSError."""
+    from flowvm.examples import read_source
+    from flowvm.text.blocks import read_blocks
+
+    if source == STDIN:
+        return b"".join(read_blocks(sys.stdin.buffer)).decode("utf-8", "replace")
+    return read_source(source)
+
+
+def read_dump(source: str, *, lenient: bool = False) -> Dump:
+    """The flows of a dump; lenient, it tells of lines that cannot be read and leaves them out."""
+    from flowvm.text.dump import parse_dump
+
+    text = read_text(source)
+    with syntax_errors():
+        dump = parse_dump(text, file=label(source), lenient=lenient)
+    tell(dump.errors)
+    return dump
+
+
+def tell(errors: Iterable[FlowSyntaxError]) -> None:
+    """Say on standard error which lines could not be read."""
+    for error in errors:
+        print(error, file=sys.stderr)
+
+
+def read_ports(source: str | None) -> Mapping[str, int] | None:
+    """The ports that an ``ovs-ofctl show`` describes; ``None`` if there is none."""
+    if source is None:
+        return None
+    from flowvm.text.show import parse_show
+
+    text = read_text(source)
+    with syntax_errors():
+        return parse_show(text, file=label(source))
+
+
+def read_switch(flows: str, ports: str | None, *, lenient: bool = False) -> Switch:
+    """The switch that a dump and the description of its ports make."""
+    from flowvm.switch import Switch
+
+    return Switch.of(read_compiled(flows, ports, lenient=lenient).program)
+
+
+def read_compiled(flows: str, ports: str | None, *, lenient: bool = False) -> BulkDump:
+    """A dump, compiled; lenient, it tells of lines that cannot be read and leaves them out."""
+    from flowvm.bulk.files import read_file
+    from flowvm.bulk.saved import SavedFileError
+    from flowvm.examples import open_source
+
+    if flows == STDIN == ports:
+        raise InputError("flowvm: flows and ports cannot both come from standard input")
+    numbers = read_ports(ports)
+    source = nullcontext(sys.stdin.buffer) if flows == STDIN else open_source(flows)
+    try:
+        with syntax_errors(), source as file:
+            dump = read_file(file, numbers, name=label(flows), lenient=lenient)
+    except SavedFileError as error:
+        raise InputError(f"flowvm: {error}") from None
+    tell(dump.errors)
+    return dump
+
+
+@contextmanager
+def syntax_errors(file: str | None = None) -> Iterator[None]:
+    """Make errors of syntax the user's; ``file`` names what was read, unless the error does."""
+    from flowvm.text.errors import FlowSyntaxError
+
+    try:
+        yield
+    except FlowSyntaxError as error:
+        located = error if error.file or file is None else error.at(error.line, file)
+        raise InputError(str(located)) from None
+
+
+def label(source: str) -> str:
+    """What messages call a file."""
+    return "<stdin>" if source == STDIN else source

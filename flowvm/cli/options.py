@@ -1,0 +1,30 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Flows = Annotated[
+    str,
+    typer.Argument(
+        metavar="FLOWS",
+        help="What ovs-ofctl dump-flows printed: a file, - for standard input, or example:br-tun.",
+        show_default=False,
+    ),
+]
+
+Ports = Annotated[
+    str | None,
+    typer.Option(
+        "--ports",
+        metavar="SHOW",
+        help="What ovs-ofctl show printed: the bridge's ports and their names.",
+    ),
+]
+
+Lenient = Annotated[
+    bool,
+    typer.Option("--lenient", help="Tell of lines that cannot be read, and go on without them."),
+]

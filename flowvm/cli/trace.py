@@ -1,0 +1,86 @@
+"""``flowvm trace``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowvm.cli.inputs import InputError, read_switch, syntax_errors
+from flowvm.cli.options import Flows, Lenient, Ports
+
+
+def trace(
+    flows: Flows,
+    br_flow: Annotated[
+        str,
+        typer.Argument(
+            metavar="BR_FLOW",
+            help="The packet, as for ofproto/trace: in_port=1,tcp,dl_dst=...,nw_src=... "
+            "With --frame, only what the frame does not say: in_port, tun_id, reg0, ...",
+            show_default=False,
+        ),
+    ] = "",
+    frame: Annotated[
+        str | None,
+        typer.Option("--frame", metavar="HEX", help="The packet's bytes, in hexadecimal."),
+    ] = None,
+    in_port: Annotated[
+        str | None,
+        typer.Option("--in-port", metavar="PORT", help="Where it comes in: a number or a name."),
+    ] = None,
+    ports: Ports = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="SECONDS", help="How long after the dump it arrives."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of text.")
+    ] = False,
+    lenient: Lenient = False,
+) -> None:
+    """Tell what happens to a packet, and why.
+
+    For example: flowvm trace example:br-tun in_port=2,tun_id=0x1,icmp,dl_dst=52:54:00:5e:10:01
+    """
+    if not br_flow and frame is None:
+        raise InputError("flowvm: give the packet: BR_FLOW, or --frame HEX")
+    from flowvm.arrival import PacketError
+
+    packet = br_flow if frame is None else _bytes(frame)
+    port = _port(in_port)
+    switch = read_switch(flows, ports, lenient=lenient)
+    try:
+        with syntax_errors("BR_FLOW"):
+            answer = switch.trace(
+                packet, br_flow="" if frame is None else br_flow, in_port=port, at=at
+            )
+    except PacketError as error:
+        raise InputError(f"flowvm: {error}") from None
+    if as_json:
+        from flowvm.report.json import format_trace_json
+
+        print(format_trace_json(answer))
+    else:
+        print(answer)
+
+
+def _bytes(digits: str) -> bytes:
+    from flowvm.arrival import parse_frame
+
+    try:
+        return parse_frame(digits)
+    except ValueError as error:
+        raise InputError(f"flowvm: --frame: {error}") from None
+
+
+def _port(word: str | None) -> int | str | None:
+    from flowvm.text.errors import WordError
+    from flowvm.text.values import parse_port
+
+    if word is None:
+        return None
+    try:
+        return parse_port(word)
+    except WordError as error:
+        raise InputError(f"flowvm: --in-port: {error.problem}") from None

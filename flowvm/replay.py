@@ -1,0 +1,273 @@
+"""Replaying packets from a file of events, one JSON object a line, in time order.
+
+The state is carried from one packet to the next: what they teach the switch, what expires between
+them, what they count. Packets are run in batches, which makes no difference to what comes out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from flowvm.arrival import is_metadata, nanoseconds, parse_frame
+from flowvm.fields import Field, field_names
+from flowvm.names import Names
+from flowvm.packet.batch import PacketBatch
+from flowvm.packet.frames import Frames
+from flowvm.pipeline.result import Result, Verdict
+from flowvm.switch import Switch
+from flowvm.text.errors import WordError, suggestion
+from flowvm.text.values import format_ipv4, parse_port, parse_value
+from flowvm.trace import known_name, port_label
+
+BATCH = 16_384
+
+_REQUIRED = ("time", "in_port", "frame")
+
+_EVENT = '{"time": SECONDS, "in_port": PORT, "frame": "HEX"}, and fields such as "tun_id": "0x1"'
+_EXPECTED = {
+    "time": "seconds since the dump was taken, such as 0.5",
+    "in_port": "a port's number or name",
+    "frame": 'the bytes of the packet in hexadecimal, such as "ffffffffffff..."',
+}
+
+
+class EventError(ValueError):
+    """A line of events that cannot be used.
+
+    ``str()`` is ``file:line: problem`` and, on a line of its own, what was expected there.
+    ``line`` counts from 1.
+    """
+
+    def __init__(self, problem: str, expected: str, line: int, file: str) -> None:
+        super().__init__(problem, expected, line, file)
+        self.problem = problem
+        self.expected = expected
+        self.line = line
+        self.file = file
+
+    def __str__(self) -> str:
+        shown = f"{self.file}:{self.line}: {self.problem}"
+        return f"{shown}\n  expected {self.expected}" if self.expected else shown
+
+
+@dataclass(frozen=True)
+class Event:
+    """One packet of a replay; ``time`` is in nanoseconds since the dump was taken.
+
+    ``metadata`` maps names of fields that no frame carries to their values.
+    """
+
+    time: int
+    in_port: int
+    frame: bytes
+    metadata: Mapping[str, int]
+
+
+@dataclass
+class Tally:
+    """How the packets of a replay ended.
+
+    ``stopped`` counts those that came to no proper end by verdict and reason; ``first`` is the
+    number of the first packet of each.
+    """
+
+    packets: int = 0
+    stopped: Counter[tuple[Verdict, str]] = field(default_factory=Counter)
+    first: dict[tuple[Verdict, str], int] = field(default_factory=dict)
+
+    def add(self, result: Result) -> None:
+        """Count the packets of one more batch."""
+        for packet, why in sorted(result.stopped.items()):
+            key = result.verdict(packet), why
+            self.stopped[key] += 1
+            self.first.setdefault(key, self.packets + packet)
+        self.packets += len(result)
+
+
+def replay(
+    switch: Switch, lines: Iterable[str], *, file: str = "<events>", batch: int = BATCH
+) -> Iterator[tuple[int, Result]]:
+    """Run the packets that ``lines`` describe, ``batch`` of them at a time.
+
+    Yields the number of each batch's first packet (packets count from 0) and what became of the
+    batch. ``file`` is the name that errors give. Raises EventError for a line that cannot be used;
+    packets of lines before it have then been run.
+    """
+    first = 0
+    waiting: list[Event] = []
+    reader = _Reader(switch.names, file, switch.now)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            waiting.append(reader.read(number, line))
+        except EventError:
+            if waiting:
+                yield first, switch.run(_batch_of(waiting))
+            raise
+        if len(waiting) == batch:
+            yield first, switch.run(_batch_of(waiting))
+            first += len(waiting)
+            waiting = []
+    if waiting:
+        yield first, switch.run(_batch_of(waiting))
+
+
+def emission_lines(first: int, result: Result, names: Names) -> Iterator[str]:
+    """One JSON object for each frame that leaves, in order, as text without an end of line.
+
+    ``first`` is the number of the batch's first packet.
+    """
+    emissions = result.emissions
+    labels: dict[int, str] = {}
+    addresses: dict[int, str] = {}
+    for packet, port, frame, tun_id, tun_src, tun_dst in zip(
+        emissions.packet.tolist(),
+        emissions.port.tolist(),
+        emissions.frames,
+        emissions.tun_id.tolist(),
+        emissions.tun_src.tolist(),
+        emissions.tun_dst.tolist(),
+        strict=True,
+    ):
+        if port not in labels:
+            name = json.dumps(known_name(port, names), ensure_ascii=False)
+            labels[port] = f'"port": {json.dumps(port_label(port))}, "name": {name}'
+        for address in (tun_src, tun_dst):
+            if address not in addresses:
+                addresses[address] = format_ipv4(address)
+        yield (
+            f'{{"packet": {first + packet}, {labels[port]}, "frame": "{frame.hex()}", '
+            f'"tun_id": "{tun_id:#x}", "tun_src": "{addresses[tun_src]}", '
+            f'"tun_dst": "{addresses[tun_dst]}"}}'
+        )
+
+
+def _batch_of(events: list[Event]) -> PacketBatch:
+    metadata = [event.metadata for event in events]
+    return PacketBatch.of(
+        Frames.of([event.frame for event in events]),
+        [event.in_port for event in events],
+        [event.time for event in events],
+        metadata if any(metadata) else None,
+    )
+
+
+class _Reader:
+    """Reads lines, and sees to it that their times do not go back."""
+
+    def __init__(self, names: Names, file: str, now: int) -> None:
+        self._names = names
+        self._file = file
+        self._now = now
+        self._fields: dict[str, Field] = {}
+        # A time that went through a binary float would lose its nanoseconds.
+        self._decode: Callable[[str], Any] = json.JSONDecoder(parse_float=Decimal).decode
+
+    def read(self, number: int, line: str) -> Event:
+        try:
+            event = self._event(line)
+        except WordError as error:
+            raise EventError(error.problem, error.expected, number, self._file) from None
+        self._now = event.time
+        return event
+
+    def _event(self, line: str) -> Event:
+        values = self._object(line.rstrip())
+        for name in _REQUIRED:
+            if name not in values:
+                raise WordError(name, f'"{name}" is missing', _EVENT)
+        time, in_port, frame = (values.pop(name) for name in _REQUIRED)
+        return Event(
+            self._time(time),
+            self._in_port(in_port),
+            _frame(frame),
+            dict(self._value(name, value) for name, value in values.items() if value is not None),
+        )
+
+    def _object(self, line: str) -> dict[str, Any]:
+        try:
+            values = self._decode(line)
+        except json.JSONDecodeError as error:
+            raise WordError(
+                line, f"not JSON: {error.msg}, at column {error.colno}", _EVENT
+            ) from None
+        except (RecursionError, ValueError) as error:
+            raise WordError(line, f"not JSON that can be read: {error}", _EVENT) from None
+        if not isinstance(values, dict):
+            raise WordError(line, "not an object", _EVENT)
+        return values
+
+    def _time(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+            raise _misfit("time", value)
+        try:
+            time = nanoseconds(value)
+        except ValueError as error:
+            raise WordError(str(value), f'"time": {error}', _EXPECTED["time"]) from None
+        if time < self._now:
+            back = Decimal(self._now - time).scaleb(-9).normalize()
+            now = Decimal(self._now).scaleb(-9).normalize()
+            raise WordError(
+                str(value), f'"time" goes back by {back:f} s', f"a time from {now:f} s on"
+            )
+        return time
+
+    def _in_port(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise _misfit("in_port", value)
+        try:
+            return self._names.port(parse_port(str(value)))
+        except KeyError:
+            problem = f'there is no port "{value}"'
+            raise WordError(str(value), problem, _EXPECTED["in_port"]) from None
+
+    def _value(self, name: str, value: object) -> tuple[str, int]:
+        """The field's own name, and its value."""
+        row = self._fields.get(name)
+        if row is None:
+            row = self._fields[name] = _metadata_field(name)
+        expected = f"a number of {row.width} bits"
+        if isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value <= row.full_mask:
+                raise WordError(name, f"{value} does not fit into {name}", expected)
+            return row.name, value
+        if not isinstance(value, str):
+            problem = f'"{name}" is neither a number nor text: {json.dumps(value, default=str)}'
+            raise WordError(name, problem, expected)
+        number, mask = parse_value(row, value)
+        if mask != row.full_mask and row.name != "tun_flags":
+            raise WordError(name, f'"{name}" of a packet has no mask: {value}', expected)
+        assert isinstance(number, int)
+        return row.name, number
+
+
+def _misfit(name: str, value: object) -> WordError:
+    """A value of a type that ``name`` cannot have."""
+    shown = json.dumps(value, default=str)
+    return WordError(name, f'"{name}" cannot be {shown}', _EXPECTED[name])
+
+
+def _frame(digits: object) -> bytes:
+    if not isinstance(digits, str):
+        raise _misfit("frame", digits)
+    try:
+        return parse_frame(digits)
+    except ValueError as error:
+        raise WordError(digits, f'"frame": {error}', _EXPECTED["frame"]) from None
+
+
+def _metadata_field(name: str) -> Field:
+    row = field_names().get(name.lower())
+    if row is None:
+        problem = f'unknown field "{name}"{suggestion(name, field_names())}'
+        raise WordError(name, problem, "a field that comes besides the frame: tun_id, reg0, ...")
+    if not is_metadata(row):
+        problem = f'"{name}" is not a field that comes besides the frame'
+        raise WordError(name, problem, "tun_id, tun_src, metadata, reg0, pkt_mark, ...")
+    return row

@@ -1,0 +1,143 @@
+"""A packet's headers as ``ofproto/trace`` shows them: a match on all that the packet has.
+
+Which fields a packet of some kind has, and which of them are left out when they are zero, are facts
+of ``flow_wildcards_init_for_packet`` and ``flow_format`` in Open vSwitch 3.1's lib/flow.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowvm.columns import FRAG_LATER, Column
+from flowvm.fields import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
+    ETH_TYPE_RARP,
+    INNER_TCI,
+    N_REGS,
+    OUTER_TCI,
+    Bits,
+    field,
+)
+from flowvm.text.canonical import format_words
+from flowvm.text.values import CT_STATE_FLAGS, TUN_FLAGS
+
+_ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP = 1, 2, 6, 17, 58, 132
+_WITH_PORTS = (_ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP)
+_ND_TYPES = (135, 136)
+_MPLS_ENTRIES = (Bits(Column.MPLS, 32, 32), Bits(Column.MPLS, 0, 32), Bits(Column.MPLS_2, 32, 32))
+_MPLS_BOTTOM = 0x100
+_CT_VALID = sum(CT_STATE_FLAGS[name] for name in ("new", "est", "rpl"))
+
+_TUNNEL = (
+    *("tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_flags", "tun_tos", "tun_ttl"),
+    *("tun_gbp_id", "tun_gbp_flags", "tun_erspan_ver", "tun_erspan_idx", "tun_erspan_dir"),
+    *("tun_erspan_hwid", "tun_gtpu_flags", "tun_gtpu_msgtype"),
+)
+_UNLESS_ZERO = (
+    *("skb_priority", "pkt_mark", "ct_state", "ct_zone", "ct_mark", "ct_label"),
+    *("recirc_id", "dp_hash", "in_port", "metadata", *(f"reg{i}" for i in range(N_REGS))),
+)
+
+
+def format_packet(key: Sequence[int]) -> str:
+    """The headers in ``key``, one 64-bit word a :class:`~flowvm.columns.Column`."""
+    return _Headers(key).text()
+
+
+class _Headers:
+    def __init__(self, key: Sequence[int]) -> None:
+        self._key = key
+        self._shown: dict[Column, int] = {}
+
+    def text(self) -> str:
+        self._metadata()
+        packet_type = self._get("packet_type")
+        self._show("packet_type")
+        if packet_type == 0:
+            self._show("eth_src", "eth_dst", "eth_type")
+            self._show_bits(OUTER_TCI)
+            if self._value(OUTER_TCI):
+                self._show_bits(INNER_TCI)
+        self._network(packet_type & 0xFFFF if packet_type else self._get("eth_type"))
+        return format_words(
+            {column: (self._key[column] & mask, mask) for column, mask in self._shown.items()}
+        )
+
+    def _metadata(self) -> None:
+        self._show(*(name for name in _UNLESS_ZERO if self._get(name)))
+        if self._get("tun_dst") or self._get("tun_ipv6_dst"):
+            self._show(*_TUNNEL)
+            if self._get("tun_flags") & TUN_FLAGS["key"]:
+                self._show("tun_id")
+        elif self._get("tun_id"):
+            self._show("tun_id")
+
+    def _network(self, eth_type: int) -> None:
+        if eth_type in (ETH_TYPE_ARP, ETH_TYPE_RARP):
+            self._show("arp_spa", "arp_tpa", "arp_op", "arp_sha", "arp_tha")
+        elif eth_type in (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST):
+            self._labels()
+        elif eth_type == ETH_TYPE_IP:
+            self._show("nw_src", "nw_dst")
+            self._connection("ct_nw_src", "ct_nw_dst")
+            self._transport()
+        elif eth_type == ETH_TYPE_IPV6:
+            self._show("ipv6_src", "ipv6_dst", "ipv6_label")
+            if self._is_neighbour_discovery():
+                self._show("nd_sll", "nd_tll", "nd_target")
+            self._connection("ct_ipv6_src", "ct_ipv6_dst")
+            self._transport()
+        elif eth_type == ETH_TYPE_NSH:
+            self._show("nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_spi", "nsh_si")
+            self._show(*(f"nsh_c{i}" for i in range(1, 5)))
+            self._transport()
+
+    def _transport(self) -> None:
+        self._show("nw_tos", "nw_ecn", "nw_ttl", "nw_proto", "nw_frag")
+        proto = self._get("nw_proto")
+        if not self._get("nw_frag") & FRAG_LATER and proto in _WITH_PORTS:
+            self._show("tp_src", "tp_dst")
+            if proto == _TCP:
+                self._show("tcp_flags")
+
+    def _connection(self, *addresses: str) -> None:
+        """The original direction of a tracked connection."""
+        if self._get("ct_state") & _CT_VALID and self._get("ct_nw_proto"):
+            self._show("ct_nw_proto", "ct_tp_src", "ct_tp_dst", *addresses)
+
+    def _is_neighbour_discovery(self) -> bool:
+        icmp6 = self._get("nw_proto") == _ICMP6 and not self._get("nw_frag") & FRAG_LATER
+        return icmp6 and self._get("tp_dst") == 0 and self._get("tp_src") in _ND_TYPES
+
+    def _labels(self) -> None:
+        for entry in _MPLS_ENTRIES:
+            self._show_bits(entry)
+            if self._value(entry) & _MPLS_BOTTOM:
+                return
+
+    def _value(self, bits: Bits) -> int:
+        if bits.width > 64:
+            words = (self._key[bits.column + i] for i in range(bits.width // 64))
+            return int(any(words))
+        return self._key[bits.column] >> bits.shift & (1 << bits.width) - 1
+
+    def _get(self, name: str) -> int:
+        """The value of a field; of one wider than 64 bits, whether it is not zero."""
+        bits = field(name).bits
+        assert bits is not None
+        return self._value(bits)
+
+    def _show_bits(self, bits: Bits) -> None:
+        for column, mask in bits.words((1 << bits.width) - 1):
+            self._shown[column] = self._shown.get(column, 0) | mask
+
+    def _show(self, *names: str) -> None:
+        for name in names:
+            bits = field(name).bits
+            assert bits is not None
+            self._show_bits(bits)

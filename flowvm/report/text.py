@@ -1,0 +1,80 @@
+"""A trace as text, in the layout of ``ofproto/trace``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flowvm.trace import Emission, Kind, Step, Trace
+
+_INDENT = 4
+
+_LAYOUT = {
+    Kind.TABLE: "{}",
+    Kind.ACTION: "{}",
+    Kind.DETAIL: " -> {}",
+    Kind.WARNING: " >> {}",
+    Kind.ERROR: " >>>> {} <<<<",
+}
+
+
+def format_trace(trace: Trace) -> str:
+    """The whole trace: headers, steps, headers in the end, what leaves, and the verdict.
+
+    Down to the line "Final flow" it is what Open vSwitch 3.1 prints; where that goes on with the
+    datapath's flow and actions, this tells the frames that leave, and the verdict in words.
+    """
+    return "\n".join(_lines(trace))
+
+
+def _lines(trace: Trace) -> Iterator[str]:
+    yield f"Flow: {trace.flow}"
+    yield ""
+    header = f'bridge("{trace.bridge}")'
+    yield header
+    yield "-" * len(header)
+    yield from format_steps(trace.steps)
+    yield ""
+    yield f"Final flow: {trace.final_flow}"
+    yield "Outputs:" if trace.outputs else "Outputs: none"
+    for output in trace.outputs:
+        yield f"{'':{_INDENT}}{format_emission(output)}"
+        yield f"{'':{2 * _INDENT}}{output.frame.hex()}"
+    said = trace.reason.startswith(trace.verdict)
+    yield f"Verdict: {trace.reason if said else f'{trace.verdict}: {trace.reason}'}"
+
+
+def format_steps(steps: Sequence[Step]) -> Iterator[str]:
+    """The lines of the steps, indented as Open vSwitch does it.
+
+    A lookup that is the last of its siblings is not indented further than what it belongs to: long
+    chains of ``resubmit`` stay readable (``oftrace_node_print_details``).
+    """
+    indents = {0: 0}
+    for step, last in zip(steps, _are_last(steps), strict=True):
+        more = not (last and step.kind is Kind.TABLE)
+        indent = indents[step.level] + more
+        indents[step.level + 1] = indent + more
+        yield " " * _INDENT * indent + _LAYOUT[step.kind].format(step.text)
+
+
+def _are_last(steps: Sequence[Step]) -> list[bool]:
+    """For each step, whether no sibling follows it."""
+    last = []
+    followed: set[int] = set()
+    for step in reversed(steps):
+        last.append(step.level not in followed)
+        followed = {level for level in followed if level < step.level} | {step.level}
+    return last[::-1]
+
+
+def format_emission(output: Emission) -> str:
+    """``2 (gre-1): 98 bytes, tun_id=0x1``, without the frame itself."""
+    parts = [f"{len(output.frame)} bytes"]
+    if output.reason:
+        parts.append(f"reason={output.reason}")
+    if output.tun_id:
+        parts.append(f"tun_id={output.tun_id:#x}")
+    for name, address in (("tun_src", output.tun_src), ("tun_dst", output.tun_dst)):
+        if address != "0.0.0.0":
+            parts.append(f"{name}={address}")
+    return f"{output}: {', '.join(parts)}"

@@ -1,0 +1,307 @@
+"""Action lists that Open vSwitch accepts for the packets they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from flowvm.actions.base import Action, Subfield
+from flowvm.actions.mod import ModField
+from flowvm.actions.nest import ClearActions, WriteActions
+from flowvm.actions.note import Exit, Note
+from flowvm.actions.output import Controller, Output, OutputReg, OutputTrunc
+from flowvm.actions.resubmit import GotoTable, Resubmit
+from flowvm.actions.set_field import ALL_64, Load, Move, SetField, SetTunnel, WriteMetadata
+from flowvm.actions.stack import Pop, Push
+from flowvm.actions.ttl import DecTtl
+from flowvm.actions.vlan import ModVlanPcp, ModVlanVid, PushVlan, StripVlan
+from flowvm.fields import Field, Prerequisite
+from flowvm.fields import field as field_named
+from flowvm.flow import ReservedPort
+from flowvm.testing.choices import Choices
+from flowvm.testing.kinds import Kind, fields_of
+from flowvm.testing.values import IPV4S, MACS, READABLE, WRITABLE, mask_for, value_of, value_width
+from flowvm.text.values import nxm_name
+
+MAX_TAGS = 2
+
+
+@dataclass
+class Setting:
+    """What the actions of one flow can refer to.
+
+    ``modern`` is OpenFlow 1.5, else 1.0. ``later`` are the tables after the flow's own, ``tables``
+    all; ``learn`` makes a learn action or is ``None``.
+    """
+
+    kind: Kind = field(default_factory=Kind)
+    modern: bool = True
+    ports: Sequence[int] = (1, 2, 3)
+    tables: Sequence[int] = (0,)
+    later: Sequence[int] = ()
+    learn: Callable[[Choices, Setting], Action] | None = None
+    floods: bool = True
+    controller: bool = True
+    pushed: int = 0
+
+
+def subfield(row: Field, start: int, width: int) -> Subfield:
+    """Bits of a field under the name that Open vSwitch gives it."""
+    return Subfield(row, start, start + width - 1, nxm_name(row))
+
+
+def choose_subfield(
+    choose: Choices, rows: Sequence[Field], width: int | None = None
+) -> Subfield | None:
+    """Bits of one of ``rows``: ``width`` of them if given; ``None`` if no field is so wide."""
+    wide = [row for row in rows if width is None or row.width >= width]
+    if not wide:
+        return None
+    row = choose.one(wide)
+    if width is None:
+        width = row.width if choose.percent(60) else choose.number(1, min(row.width, 64))
+    return subfield(row, choose.number(0, row.width - width) if width < row.width else 0, width)
+
+
+def choose_rows(choose: Choices, kind: Kind, rows: tuple[Field, ...]) -> Sequence[Field]:
+    """Fields of ``kind`` among ``rows``: often only those of its protocols."""
+    found = fields_of(kind, rows)
+    special = [r for r in found if r.prerequisite not in (Prerequisite.NONE, Prerequisite.ETHERNET)]
+    return special if special and choose.percent(50) else found
+
+
+# -- single actions ---------------------------------------------------------------------------
+
+
+def _output(choose: Choices, setting: Setting) -> Action:
+    return Output(choose.one(setting.ports))
+
+
+def _special_output(choose: Choices, setting: Setting) -> Action:
+    ports = [ReservedPort.IN_PORT, ReservedPort.LOCAL]
+    if setting.floods:
+        ports += [ReservedPort.ALL, ReservedPort.FLOOD]
+    return Output(choose.one(ports))
+
+
+def _output_field(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
+    names = ("reg0", "in_port", "reg1", "metadata", "xreg1", "vlan_tci", "tun_id", "xxreg0")
+    row = field_named(choose.one(names))
+    width = choose.one((row.width, min(16, row.width), min(8, row.width)))
+    return OutputReg(subfield(row, 0, width))
+
+
+def _truncated(choose: Choices, setting: Setting) -> Action:
+    port = choose.one((*setting.ports, ReservedPort.IN_PORT, ReservedPort.LOCAL))
+    return OutputTrunc(port, choose.one((14, 20, 60, 100, 1500)))
+
+
+def _controller(choose: Choices, setting: Setting) -> Action:
+    if not setting.controller:
+        return _output(choose, setting)
+    max_len = choose.one((0xFFFF, 20, 128, 0))
+    if choose.percent(60):
+        return Controller(max_len)
+    reason = choose.one(("action", "no_match", "invalid_ttl"))
+    return Controller(max_len, reason, userdata=choose.one((b"", b"\1\2\3")))
+
+
+def _resubmit(choose: Choices, setting: Setting) -> Action:
+    back = choose.percent(6)
+    if not setting.later and not back:
+        return _output(choose, setting)
+    table = choose.one(setting.tables if back else setting.later)
+    if choose.percent(75):
+        return Resubmit(None, table)
+    port = choose.one((*setting.ports, ReservedPort.LOCAL))
+    # Without a table it is a lookup where the packet is: a way in circles, if not by another port.
+    return Resubmit(port, None if back else table)
+
+
+def _mod_vlan(choose: Choices, setting: Setting) -> Action:
+    setting.kind = setting.kind.with_tags(max(1, setting.kind.tags))
+    if choose.percent(50):
+        return ModVlanVid(choose.one((1, 5, 0, 4095)))
+    return ModVlanPcp(choose.one((1, 0, 7)))
+
+
+def _strip_vlan(choose: Choices, setting: Setting) -> Action:
+    if setting.modern and not setting.kind.tags:
+        return _push_vlan(choose, setting)
+    setting.kind = setting.kind.with_tags(max(0, setting.kind.tags - 1))
+    return StripVlan(choose.one(("strip_vlan", "pop_vlan")))
+
+
+def _push_vlan(choose: Choices, setting: Setting) -> Action:
+    if not setting.modern or setting.kind.tags >= MAX_TAGS:
+        return _mod_vlan(choose, setting)
+    setting.kind = setting.kind.with_tags(setting.kind.tags + 1)
+    return PushVlan(choose.one((0x8100, 0x88A8)))
+
+
+def _set_tunnel(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
+    if choose.percent(50):
+        return SetTunnel(choose.one((1, 5, 0, 0xFFFFFFFF)))
+    return SetTunnel(choose.one((1, 1 << 32, (1 << 64) - 1)), "set_tunnel64")
+
+
+def _mod_ethernet(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
+    return ModField(choose.one(("mod_dl_src", "mod_dl_dst")), choose.one(MACS))
+
+
+def _mod_network(choose: Choices, setting: Setting) -> Action:
+    kind = setting.kind
+    names: list[str] = []
+    if kind.eth_type == 0x0800 or not setting.modern:
+        names += ["mod_nw_src", "mod_nw_dst"]
+    if kind.is_ip or not setting.modern:
+        names.append("mod_nw_tos")
+    if kind.is_ip:
+        names += ["mod_nw_ecn", "mod_nw_ttl"]
+    if not names:
+        return _mod_ethernet(choose, setting)
+    name = choose.one(names)
+    pools = {"mod_nw_tos": (0, 32, 184, 252), "mod_nw_ecn": (0, 1, 2, 3)}
+    pools |= {"mod_nw_ttl": (64, 1, 0, 255)}
+    return ModField(name, choose.one(pools.get(name, IPV4S)))
+
+
+def _mod_transport(choose: Choices, setting: Setting) -> Action:
+    if setting.modern and not setting.kind.has_ports:
+        return _mod_network(choose, setting)
+    return ModField(choose.one(("mod_tp_src", "mod_tp_dst")), choose.one((1, 80, 0, 0xFFFF)))
+
+
+def _dec_ttl(choose: Choices, setting: Setting) -> Action:
+    if setting.modern and not setting.kind.is_ip:
+        return _mod_ethernet(choose, setting)
+    return DecTtl()
+
+
+def _load(choose: Choices, setting: Setting) -> Action:
+    destination = choose_subfield(choose, choose_rows(choose, setting.kind, WRITABLE))
+    assert destination is not None
+    row, width = destination.field, destination.width
+    if width == row.width and choose.percent(60):
+        value = value_of(choose, row, setting.ports)
+    else:
+        value = choose.one((0, 1, (1 << width) - 1, choose.bits(min(width, 32))))
+    return Load(_settled(setting, row, value & ((1 << width) - 1)), destination)
+
+
+def _settled(setting: Setting, row: Field, value: int) -> int:
+    """Note what a whole write of the TCI does to the tags."""
+    if row.name == "vlan_tci":
+        setting.kind = setting.kind.with_tags(value >> 12 & 1)
+    return value
+
+
+_LEGACY = ("eth_", "vlan_", "ip_", "nw_", "tcp_", "udp_", "sctp_")
+"""Fields for which OpenFlow 1.0 has actions of its own, without masks."""
+
+
+def _set_field(choose: Choices, setting: Setting) -> Action:
+    rows = choose_rows(choose, setting.kind, WRITABLE)
+    if not setting.modern:
+        rows = [row for row in rows if row.name not in ("vlan_vid", "vlan_pcp")]
+    if not rows:
+        return _load(choose, setting)
+    row = choose.one(rows)
+    mask = mask_for(choose, row)
+    if not setting.modern and row.name.startswith(_LEGACY):
+        mask = row.full_mask
+    value = value_of(choose, row, setting.ports) & mask
+    if mask == row.full_mask:
+        value &= (1 << value_width(row)) - 1
+    _settled(setting, row, value)
+    return SetField(row, value, None if mask == row.full_mask else mask, row.name)
+
+
+def _move(choose: Choices, setting: Setting) -> Action:
+    source = choose_subfield(choose, choose_rows(choose, setting.kind, READABLE))
+    assert source is not None
+    destination = choose_subfield(choose, fields_of(setting.kind, WRITABLE), source.width)
+    if destination is None:
+        return _load(choose, setting)
+    return Move(source, destination)
+
+
+def _stack(choose: Choices, setting: Setting) -> Action:
+    if (setting.pushed == 0 and not choose.percent(5)) or choose.percent(40):
+        source = choose_subfield(choose, choose_rows(choose, setting.kind, READABLE))
+        assert source is not None
+        setting.pushed += 1
+        return Push(source)
+    destination = choose_subfield(choose, choose_rows(choose, setting.kind, WRITABLE))
+    assert destination is not None
+    setting.pushed -= 1
+    return Pop(destination)
+
+
+def _note(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
+    data = choose.octets(0, 8)
+    return Note(data + bytes(-(len(data) + 10) % 8))
+
+
+def _exit(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
+    return Exit()
+
+
+def _learn(choose: Choices, setting: Setting) -> Action:
+    return _load(choose, setting) if setting.learn is None else setting.learn(choose, setting)
+
+
+Maker = Callable[[Choices, Setting], Action]
+
+_OUTPUTS: tuple[tuple[int, Maker], ...] = (
+    (8, _output),
+    (3, _special_output),
+    (2, _output_field),
+    (1, _truncated),
+    (2, _controller),
+)
+_CHANGES: tuple[tuple[int, Maker], ...] = (
+    (2, _mod_ethernet),
+    (3, _load),
+    (4, _set_field),
+    (3, _move),
+    (2, _mod_vlan),
+    (2, _strip_vlan),
+    (2, _push_vlan),
+    (2, _mod_network),
+    (2, _mod_transport),
+    (2, _dec_ttl),
+    (1, _set_tunnel),
+)
+_OTHERS: tuple[tuple[int, Maker], ...] = ((3, _stack), (1, _note), (1, _exit))
+_LISTED = (*_OUTPUTS, *_CHANGES, *_OTHERS, (10, _resubmit), (4, _learn))
+_IN_A_SET = (*_CHANGES, (4, _output), (1, _special_output), (2, _resubmit))
+
+
+def choose_actions(choose: Choices, setting: Setting, most: int = 5) -> tuple[Action, ...]:
+    """An action list for packets of ``setting.kind``; at times empty (``drop``)."""
+    actions: list[Action] = []
+    for _ in range(choose.number(0, most)):
+        actions.append(choose.weighted(_LISTED)(choose, setting))
+    if actions and choose.percent(50):
+        actions.append(_resubmit(choose, setting))
+    elif choose.percent(60):
+        actions.append(choose.weighted(_OUTPUTS)(choose, setting))
+    return (*actions, *_instructions(choose, setting))
+
+
+def _instructions(choose: Choices, setting: Setting) -> list[Action]:
+    """What OpenFlow 1.1 and later have after the list, in the order in which it stands there."""
+    found: list[Action] = []
+    if setting.modern and choose.percent(8):
+        found.append(ClearActions())
+    if setting.modern and choose.percent(18):
+        count = choose.number(1, 4)
+        makers = [choose.weighted(_IN_A_SET) for _ in range(count)]
+        found.append(WriteActions(tuple(maker(choose, setting) for maker in makers)))
+    if choose.percent(6):
+        mask = choose.one((ALL_64, 0xFF, choose.bits(64) or 1))
+        found.append(WriteMetadata(choose.one((1, 2, 0, choose.bits(64))) & mask, mask))
+    if setting.modern and setting.later and choose.percent(25):
+        found.append(GotoTable(choose.one(setting.later)))
+    return found

@@ -1,0 +1,176 @@
+"""A trace: what happens to one packet, and why.
+
+A trace is a batch of one, run by the same :class:`~flowvm.pipeline.machine.Machine` as any other,
+with a recorder on it. It runs on a copy of the state, so that asking changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flowvm.flow import Flow, ReservedPort
+from flowvm.names import Names
+from flowvm.packet.batch import PacketBatch
+from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.result import ETHERNET_HEADER, Result, Verdict
+from flowvm.pipeline.state import State
+from flowvm.recorder import Kind, Step, StepRecorder
+from flowvm.text.format import format_actions, format_match
+from flowvm.text.values import format_ipv4, format_table
+
+__all__ = ["Emission", "Kind", "Step", "Trace", "describe_flow", "port_label", "trace_packet"]
+
+DEFAULT_BRIDGE = "br0"
+"""What a bridge is called whose ports, LOCAL among them, are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """One frame that leaves the switch.
+
+    ``port`` is an OpenFlow port number, ``"LOCAL"`` or ``"CONTROLLER"``; ``name`` is the port's
+    name where it is known. ``tun_id``, ``tun_src`` and ``tun_dst`` are the tunnel metadata that the
+    frame leaves with, zero where nothing set them. ``reason`` says why a frame goes to the
+    controller, in ovs-ofctl's words ("action", "invalid_ttl", ...).
+    """
+
+    port: int | str
+    name: str | None
+    frame: bytes
+    tun_id: int = 0
+    tun_src: str = "0.0.0.0"
+    tun_dst: str = "0.0.0.0"
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.port) if self.name is None else f"{self.port} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What happens to one packet.
+
+    ``flow`` are its headers and ``final_flow`` what they are when the pipeline is through
+    ("unchanged" if they are the same); ``steps`` the lookups and actions in the order in which they
+    happen; ``learned`` the flows that ``learn`` made or made again; ``outputs`` what leaves, in
+    order; ``verdict`` one of "output", "drop", "controller", "unsupported" and "error"; ``reason``
+    says in words why. ``str()`` prints it in the layout of ``ofproto/trace``.
+    """
+
+    bridge: str
+    flow: str
+    steps: tuple[Step, ...]
+    final_flow: str
+    learned: tuple[Flow, ...]
+    outputs: tuple[Emission, ...]
+    verdict: str
+    reason: str
+
+    def lookups(self) -> Iterator[Step]:
+        """The steps that look the packet up in a table, in order."""
+        return (step for step in self.steps if step.table is not None)
+
+    @property
+    def ports(self) -> tuple[int | str, ...]:
+        """The ports that the packet leaves by, in order."""
+        return tuple(output.port for output in self.outputs)
+
+    @property
+    def tables(self) -> tuple[int, ...]:
+        """The tables that the packet is looked up in, in order."""
+        return tuple(step.table for step in self.steps if step.table is not None)
+
+    def __str__(self) -> str:
+        from flowvm.report.text import format_trace
+
+        return format_trace(self)
+
+
+def trace_packet(state: State, packet: PacketBatch) -> Trace:
+    """What happens to ``packet``, a batch of one, in ``state``, which stays as it is.
+
+    Raises ValueError if the packet comes before the state's clock.
+    """
+    state = state.copy()
+    recorder = StepRecorder(state)
+    result = Machine(state).run(packet, recorder)
+    names = state.program.names
+    outputs = tuple(_emissions(result, names))
+    verdict = result.verdict(0)
+    local = names.port_name(ReservedPort.LOCAL)
+    return Trace(
+        DEFAULT_BRIDGE if local in (None, "LOCAL") else local,
+        recorder.initial_flow(packet),
+        recorder.steps(),
+        recorder.final_flow(),
+        tuple(flow for _, flow in result.learned_flows(state)),
+        outputs,
+        str(verdict),
+        _reason(result, verdict, recorder.steps(), outputs),
+    )
+
+
+def _emissions(result: Result, names: Names) -> Iterator[Emission]:
+    emissions = result.emissions
+    for i, frame in enumerate(emissions.frames):
+        port = int(emissions.port[i])
+        why = Reason(int(emissions.reason[i]))
+        yield Emission(
+            port_label(port),
+            known_name(port, names),
+            frame,
+            int(emissions.tun_id[i]),
+            format_ipv4(int(emissions.tun_src[i])),
+            format_ipv4(int(emissions.tun_dst[i])),
+            None if why is Reason.NONE else why.name.lower(),
+        )
+
+
+def port_label(port: int) -> int | str:
+    """A port's number, or the name of a reserved one that a frame can leave by."""
+    if port in (ReservedPort.LOCAL, ReservedPort.CONTROLLER):
+        return ReservedPort.NAMES[port]
+    return port
+
+
+def known_name(port: int, names: Names) -> str | None:
+    """The name of a port, unless it is known by nothing but what every bridge calls it."""
+    name = names.port_name(port)
+    return None if name == port_label(port) else name
+
+
+def describe_flow(flow: Flow) -> str:
+    """``table=2, priority=0 actions=drop``: enough of a flow to find it in its dump."""
+    match = format_match(flow.match)
+    where = f"table={format_table(flow.table or 0)}, priority={flow.priority}"
+    return f"{where}{',' if match else ''}{match} actions={format_actions(flow.actions)}"
+
+
+def _reason(
+    result: Result, verdict: Verdict, steps: tuple[Step, ...], outputs: tuple[Emission, ...]
+) -> str:
+    problems = [step.text for step in steps if step.kind is Kind.ERROR]
+    match verdict:
+        case Verdict.UNSUPPORTED:
+            return result.reason(0)
+        case Verdict.ERROR:
+            return problems[-1] if problems else result.reason(0)
+        case Verdict.OUTPUT | Verdict.CONTROLLER:
+            verb = "output" if verdict is Verdict.OUTPUT else "sent"
+            return f"{verb} to {', '.join(dict.fromkeys(_destination(o) for o in outputs))}"
+    if result.frames.lengths[0] < ETHERNET_HEADER:
+        return result.reason(0)
+    last = [step for step in steps if step.table is not None][-1]
+    if last.flow is None:
+        return f"no match in table {last.table}"
+    where = describe_flow(last.flow)
+    if not last.flow.actions:
+        return f"dropped by {where}"
+    problems += [step.text for step in steps if step.kind is Kind.WARNING]
+    return f"{problems[-1]}: {where}" if problems else f"no output by {where}"
+
+
+def _destination(output: Emission) -> str:
+    return f"{output} ({output.reason})" if output.reason else str(output)
