@@ -1,18 +1,21 @@
-"""Reading, writing and merging captures, in memory: ``pytest bench/test_pcap.py``."""
+"""Captures: reading, writing and merging them in memory, replaying them from file to file."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from flowvm.capture_replay import CaptureInput, replay_captures
 from flowvm.packet.frames import Frames
 from flowvm.packet.pcap import Records, read_capture
 from flowvm.packet.pcap_merge import merge_captures
 from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.switch import load
 
 PACKETS = 100_000
 EPOCH = 1_700_000_000 * 10**9
@@ -95,3 +98,27 @@ def test_merge(benchmark: BenchmarkFixture, inputs: int) -> None:
 
     benchmark.extra_info["packets"] = PACKETS
     assert benchmark(merge) == PACKETS // inputs * inputs
+
+
+@pytest.mark.parametrize("senders", [100, 16_000])
+def test_replay(benchmark: BenchmarkFixture, tmp_path: Path, senders: int) -> None:
+    """60-byte frames of so many senders out of a tunnel, learned from, into a file."""
+    random = np.random.default_rng(1)
+    header = bytes.fromhex("5254005e2001 525400000000 0800")
+    content = np.zeros((PACKETS, 60), np.uint8)
+    content[:, : len(header)] = np.frombuffer(header, np.uint8)
+    content[:, 10:12] = random.integers(0, senders, (PACKETS, 1)).astype(">u2").view(np.uint8)
+    frames = Frames.of([content.tobytes()])
+    lengths = np.full(PACKETS, 60)
+    frames = Frames(frames.buffer, 60 * np.arange(PACKETS), lengths)
+    path = tmp_path / "in.pcap"
+    CaptureWriter(path).write(frames, EPOCH + 1000 * np.arange(PACKETS), lengths)
+    inputs = [CaptureInput(2, path, "tun_id=0x1")]
+
+    def replay() -> int:
+        switch = load("example:br-tun")
+        return int(replay_captures(switch, inputs, tmp_path / "out").summary["packets"])
+
+    benchmark.extra_info["packets"] = PACKETS
+    assert benchmark.pedantic(replay, rounds=3) == PACKETS
+    assert (tmp_path / "out" / "1.pcap").stat().st_size == 24 + PACKETS * (16 + 64)

@@ -6,21 +6,21 @@ written keeps the times of the captures.
 
 Memory is bounded whatever the size of the captures: a part of each input (:data:`INPUT_BYTES`
 together), one batch of packets (:data:`BATCH_PACKETS`, :data:`BATCH_BYTES`) with what leaves of it,
-and what the switch itself remembers: its flows, and some tens of thousands of paths.
+a copy of a packet for each port it leaves by, and what the switch itself remembers: its flows, and
+some tens of thousands of paths.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -32,20 +32,17 @@ from flowvm.flow import Port
 from flowvm.interrupts import held_interrupts
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
-from flowvm.packet.encode import needed_to_rewrite
 from flowvm.packet.frames import TAIL, Frames
 from flowvm.packet.pcap import CaptureError, read_capture
 from flowvm.packet.pcap_classic import LONGEST
 from flowvm.packet.pcap_merge import Merged, merge_captures, trimmed
-from flowvm.packet.pcap_source import MICROSECOND, BinaryFile, Records
+from flowvm.packet.pcap_source import MICROSECOND, STDIN, BinaryFile, Records, standard_input
 from flowvm.packet.words import SPAN, Index, copy_spans, ranges
 from flowvm.pipeline.result import Verdict
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.switch import Switch
 from flowvm.text.br_flow import parse_br_flow
 from flowvm.text.errors import FlowSyntaxError
-
-STDIN = "-"
 
 INPUT_BYTES = 1 << 22
 """So much of all inputs together is read ahead, at least :data:`LEAST_CHUNK` of each."""
@@ -170,14 +167,15 @@ def replay_captures(
         elapsed = time.perf_counter() - began
     with held_interrupts():
         if until is not None and not interrupted:
-            switch.state.advance(end)
+            switch.advance(end)
+        rate = round(replay.tally.total.packets / elapsed) if elapsed else 0
         summary = {
             "interrupted": interrupted,
             "errors": [str(error) for error in errors],
             "start": begin / SECOND,
             "end": switch.now / SECOND,
             "elapsed": round(elapsed, 6),
-            "packets_per_second": round(replay.tally.total.packets / elapsed),
+            "packets_per_second": rate,
             "inputs": [
                 {"port": arrival.port, "capture": source.name, **count.object()}
                 for source, arrival, count in zip(inputs, arrivals, replay.by_input, strict=True)
@@ -261,9 +259,6 @@ class _Replay:
         self._switch = switch
         self._arrivals = arrivals
         self._outputs = outputs
-        program = switch.program
-        written = tuple(map(Column, program.written))
-        self._wanted = {*map(Column, program.key.columns), *needed_to_rewrite(written)}
         self._ports = np.array([arrival.port for arrival in arrivals], np.int64)
 
     def run(self, batch: _Batch) -> None:
@@ -272,7 +267,9 @@ class _Replay:
         lengths = batch.wire_lengths
         # The engine copies buffers as wholes.
         frames = _whole(trimmed(records.frames), lengths)
-        packets = PacketBatch.of(frames, self._ports[inputs], batch.times, wanted=self._wanted)
+        packets = PacketBatch.of(
+            frames, self._ports[inputs], batch.times, wanted=self._switch.program.wanted
+        )
         for number, (arrival, count) in enumerate(zip(self._arrivals, self.by_input, strict=True)):
             mine = np.flatnonzero(inputs == number)
             count.add(len(mine), int(lengths[mine].sum()))
@@ -324,14 +321,18 @@ def _time(what: str, seconds: Seconds) -> int:
 
 def _opened(source: CaptureInput, stack: ExitStack) -> BinaryFile:
     if source.capture == STDIN:
-        return cast(BinaryFile, sys.stdin.buffer)
+        return standard_input()
     return stack.enter_context(Path(source.capture).open("rb", buffering=0))
 
 
 def _size(file: BinaryFile) -> int:
     """The bytes of a file, 0 of a pipe."""
-    return os.fstat(file.fileno()).st_size if isinstance(file, io.FileIO) else 0
+    return os.fstat(file.fileno()).st_size if _has_place(file) else 0
 
 
 def _position(file: BinaryFile) -> int:
-    return file.tell() if isinstance(file, io.FileIO) and file.seekable() else 0
+    return file.tell() if _has_place(file) else 0
+
+
+def _has_place(file: BinaryFile) -> bool:
+    return isinstance(file, io.FileIO) and file.seekable()

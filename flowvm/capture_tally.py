@@ -60,7 +60,7 @@ class Tally:
         self._n_rules = len(state.program.flows)
         self._n_packets_before = state.rules.n_packets[: self._n_rules].copy()
         self._n_bytes_before = state.rules.n_bytes[: self._n_rules].copy()
-        self._removals_before = len(state.removals)
+        self._removed_before = state.n_removed
 
     def add(self, result: Result, in_ports: Numbers, lengths: Numbers) -> None:
         """Count a batch; ``lengths`` are those on the wire."""
@@ -147,7 +147,7 @@ class Tally:
             "rules": list(self.rules()),
             "learned": {
                 "flows": int(state.rules.alive[self._n_rules :].sum()),
-                "removed": len(state.removals) - self._removals_before,
+                "removed": state.n_removed - self._removed_before,
             },
             "drops": {
                 **dropped.object(),

@@ -50,7 +50,9 @@ class Column(IntEnum):
     ETH_SRC = auto()
     ETH_DST = auto()
     VLAN = auto()  # outer tag: TPID 16, TCI 16; inner tag: TPID 16, TCI 16
-    NW = auto()  # eth_type 16, nw_proto 8, nw_tos 8, nw_ttl 8, nw_frag 8, unused 16
+    # eth_type 16, nw_proto 8, nw_tos 8, nw_ttl 8, nw_frag 8, unused 7; then 1 if IPv6 extension
+    # headers come between that nw_frag does not tell of, and the first next header 8
+    NW = auto()
     IPV4 = auto()  # src 32, dst 32; ARP's addresses too
     IPV6_SRC = auto()
     IPV6_SRC_LOW = auto()

@@ -154,11 +154,14 @@ OUTER_TPID = Bits(Column.VLAN, 48, 16)
 OUTER_TCI = Bits(Column.VLAN, 32, 16)
 INNER_TPID = Bits(Column.VLAN, 16, 16)
 INNER_TCI = Bits(Column.VLAN, 0, 16)
+SKB_PRIORITY_BITS = Bits(Column.MARK, 32, 32)
 ETH_TYPE_BITS = Bits(Column.NW, 48, 16)
 NW_PROTO_BITS = Bits(Column.NW, 40, 8)
 NW_TOS_BITS = Bits(Column.NW, 32, 8)
 NW_TTL_BITS = Bits(Column.NW, 24, 8)
 NW_FRAG_BITS = Bits(Column.NW, 16, 8)
+IPV6_EXTENDED_BITS = Bits(Column.NW, 8, 1)
+IPV6_NEXT_BITS = Bits(Column.NW, 0, 8)
 TP_SRC_BITS = Bits(Column.TP, 32, 16)
 TP_DST_BITS = Bits(Column.TP, 16, 16)
 TCP_FLAGS_BITS = Bits(Column.TP, 0, 16)
@@ -267,8 +270,8 @@ def _rows() -> Iterator[Field]:
     yield Field("tun_ipv6_src", 128, Bits(col.TUN_IPV6_SRC, 0, 128), ip6, nxm="NXM_NX_TUN_IPV6_SRC")
     yield Field("tun_ipv6_dst", 128, Bits(col.TUN_IPV6_DST, 0, 128), ip6, nxm="NXM_NX_TUN_IPV6_DST")
     yield Field("tun_flags", 16, Bits(col.TUN, 48, 16), Format.TUN_FLAGS, nxm="NXM_NX_TUN_FLAGS")
-    yield Field("tun_tos", 8, Bits(col.TUN, 40, 8), dec, writable=False)
     yield Field("tun_ttl", 8, Bits(col.TUN, 32, 8), dec, writable=False)
+    yield Field("tun_tos", 8, Bits(col.TUN, 40, 8), dec, writable=False)
     yield Field("tun_gbp_id", 16, Bits(col.TUN, 16, 16), dec, nxm="NXM_NX_TUN_GBP_ID")
     yield Field("tun_gbp_flags", 8, Bits(col.TUN, 8, 8), hexa, nxm="NXM_NX_TUN_GBP_FLAGS")
     yield Field("tun_erspan_idx", 20, Bits(col.TUN_EXTRA, 32, 20), hexa, oxm="NXOXM_ET_ERSPAN_IDX")
@@ -310,7 +313,7 @@ def _rows() -> Iterator[Field]:
         maskable=False,
         writable=False,
     )
-    yield Field("skb_priority", 32, Bits(col.MARK, 32, 32), hexa, maskable=False, writable=False)
+    yield Field("skb_priority", 32, SKB_PRIORITY_BITS, hexa, maskable=False, writable=False)
     yield Field("pkt_mark", 32, Bits(col.MARK, 0, 32), hexa, nxm="NXM_NX_PKT_MARK")
 
     # Connection tracking.
@@ -715,9 +718,6 @@ def _rows() -> Iterator[Field]:
     # Network service header.
     yield Field("nsh_flags", 8, Bits(col.NSH, 56, 8), dec, need.NSH, oxm="NXOXM_NSH_FLAGS")
     yield Field(
-        "nsh_ttl", 8, Bits(col.NSH, 48, 8), dec, need.NSH, oxm="NXOXM_NSH_TTL", maskable=False
-    )
-    yield Field(
         "nsh_mdtype",
         8,
         Bits(col.NSH, 40, 8),
@@ -758,6 +758,9 @@ def _rows() -> Iterator[Field]:
         maskable=False,
     )
     yield from _nsh_context()
+    yield Field(
+        "nsh_ttl", 8, Bits(col.NSH, 48, 8), dec, need.NSH, oxm="NXOXM_NSH_TTL", maskable=False
+    )
 
 
 def _by_name() -> dict[str, Field]:
@@ -770,6 +773,7 @@ def _by_name() -> dict[str, Field]:
 
 
 FIELDS: tuple[Field, ...] = tuple(_rows())
+"""All rows. Of fields that one packet can have at once, in the order in which OVS hashes them."""
 _BY_NAME = _by_name()
 
 

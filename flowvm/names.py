@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from flowvm.flow import Port, ReservedPort, Table
@@ -33,10 +33,11 @@ FIRST_UNKNOWN_PORT = 0xF000
 
 @dataclass(frozen=True, eq=False)
 class Ports(Mapping[str, int]):
-    """The ports of a bridge: their numbers by name, and which of them FLOOD leaves out."""
+    """The ports of a bridge: their numbers by name, which FLOOD leaves out, and which are down."""
 
     numbers: Mapping[str, int]
     no_flood: frozenset[int] = frozenset()
+    down: frozenset[int] = frozenset()
 
     def __getitem__(self, name: str) -> int:
         return self.numbers[name]
@@ -62,6 +63,9 @@ class Names:
     no_flood: frozenset[int] = frozenset()
     """Ports that FLOOD leaves out (``NO_FLOOD`` in their configuration)."""
 
+    down: frozenset[int] = frozenset()
+    """Ports without a link (``LINK_DOWN``, or ``PORT_DOWN`` in their configuration)."""
+
     def port(self, port: Port) -> int:
         """The number of ``port``; KeyError for a name that nothing defines."""
         if isinstance(port, int):
@@ -81,6 +85,16 @@ class Names:
                 return name
         return ReservedPort.NAMES.get(number)
 
+    def is_live(self, port: int) -> bool:
+        """Whether a packet can leave by ``port``: it exists and has a link.
+
+        Of a bridge whose ports are not known each is taken to be live.
+        """
+        if not self.known_ports:
+            return True
+        exists = port == ReservedPort.LOCAL or port in self.ports.values()
+        return exists and port not in self.down
+
     def flood_order(self) -> list[int]:
         """The ports of the bridge in the order in which OVS floods to them.
 
@@ -91,6 +105,18 @@ class Names:
         ports = sorted({*self.ports.values(), ReservedPort.LOCAL})
         buckets = max(4, 1 << (len(ports) // 2).bit_length())
         return sorted(ports, key=lambda port: (hash_port(port) % buckets, port))
+
+    def extended(self, port_names: Iterable[str]) -> Names:
+        """These names, and numbers that no bridge uses for those of ``port_names`` it lacks."""
+        missing = [
+            name
+            for name in dict.fromkeys(port_names)
+            if name not in self.ports and name.upper() not in ReservedPort.NUMBERS
+        ]
+        taken = set(self.ports.values())
+        free = (n for n in range(FIRST_UNKNOWN_PORT, 0, -1) if n not in taken)
+        numbers = {**self.ports, **dict(zip(missing, free, strict=False))}
+        return replace(self, ports=MappingProxyType(numbers))
 
     @classmethod
     def of(
@@ -103,7 +129,8 @@ class Names:
     ) -> Names:
         """Names for a dump: those of ``ports`` (``ovs-ofctl show``), and numbers for the rest.
 
-        Where ``ports`` are :class:`Ports`, FLOOD leaves out what they say.
+        Where ``ports`` are :class:`Ports`, FLOOD leaves out what they say, and those are down that
+        they say.
 
         A dump that gives ports by name and comes without their numbers is still a complete
         description of what happens between them, so such ports get numbers that no bridge uses.
@@ -122,5 +149,11 @@ class Names:
         for name in table_names:
             if name not in tables:
                 tables[name] = next(unused)
-        no_flood = ports.no_flood if isinstance(ports, Ports) else frozenset()
-        return cls(MappingProxyType(numbers), MappingProxyType(tables), ports is not None, no_flood)
+        told = ports if isinstance(ports, Ports) else Ports({})
+        return cls(
+            MappingProxyType(numbers),
+            MappingProxyType(tables),
+            ports is not None,
+            told.no_flood,
+            told.down,
+        )

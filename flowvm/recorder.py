@@ -18,8 +18,8 @@ from flowvm.pipeline.actionset import execution_order
 from flowvm.pipeline.engine import OF_ACTION, OF_ACTION_SET, Run
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.snapshot import flow_of
-from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
+from flowvm.pipeline.travel import Leg
 from flowvm.report.headers import format_packet
 from flowvm.text.canonical import canonical_match
 from flowvm.text.format import format_actions, format_learned, format_match
@@ -32,6 +32,7 @@ class Kind(Enum):
 
     TABLE = "table"
     ACTION = "action"
+    BUCKET = "bucket"
     DETAIL = "detail"
     WARNING = "warning"
     ERROR = "error"
@@ -90,6 +91,14 @@ class StepRecorder:
         self._position = 0
         self._nests: list[_Nest] = []
         self._flows: dict[int, Flow] = {}
+        self.resumed: list[tuple[Leg, StepRecorder]] = []
+        """What became of the copies that went on after recirculation, in that order."""
+
+    def resume(self, leg: Leg) -> StepRecorder:
+        twin = StepRecorder(self._state)
+        twin.resumed = self.resumed
+        self.resumed.append((leg, twin))
+        return twin
 
     def steps(self) -> tuple[Step, ...]:
         """What has been noted."""
@@ -145,18 +154,36 @@ class StepRecorder:
                 return
         self._note(Kind.ACTION, str(self._current))
 
-    def nest(self, *, rest: bool = False) -> None:
-        actions = self._list[self._position + 1 :] if rest else ()
-        if not rest and self._current is not None:
-            actions = getattr(self._current, "actions", ())
+    def rest(self) -> object:
+        return tuple(self._list[self._position + 1 :])
+
+    def nest(self, rest: object = None) -> None:
+        actions = getattr(self._current, "actions", ()) if rest is None else rest
+        assert isinstance(actions, tuple)
         if not actions:
             self._note(Kind.ACTION, "drop")
-        self._nests.append(_Nest(tuple(actions), tuple(self._set), self._ordered))
+        self._nests.append(_Nest(actions, tuple(self._set), self._ordered))
+
+    def repeat(self) -> None:
+        self._set.clear()
+        if not self._nests[-1].actions:
+            self._note(Kind.ACTION, "drop")
 
     def unnest(self) -> None:
         nest = self._nests.pop()
         self._set = list(nest.set_before)
         self._ordered = nest.ordered_before
+
+    def bucket(self, bucket_id: int, actions: Sequence[Action]) -> None:
+        self._note(Kind.BUCKET, f"bucket {bucket_id}")
+        level, depth = self._place
+        self._place = level + 1, depth
+        if not actions:
+            self._note(Kind.ACTION, "drop")
+        self._nests.append(_Nest(tuple(actions), (), []))
+
+    def end_bucket(self) -> None:
+        self._nests.pop()
 
     def action_set(self) -> None:
         self._ordered = self._in_order()

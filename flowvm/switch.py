@@ -20,9 +20,10 @@ from flowvm.flow_mod import FlowMod
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.compile import compile_flows, flow_names
+from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.engine import Recorder
 from flowvm.pipeline.machine import Machine
-from flowvm.pipeline.modify import FlowModError, apply_flow_mods, protocol_of
+from flowvm.pipeline.modify import apply_flow_mods, protocol_of
 from flowvm.pipeline.program import Program
 from flowvm.pipeline.result import Result
 from flowvm.pipeline.snapshot import flows_now
@@ -32,21 +33,28 @@ if TYPE_CHECKING:
     from scapy.packet import Packet
 
     from flowvm.arrival import Seconds
+    from flowvm.text.group_stats import GroupStats
+    from flowvm.text.groups import Group
     from flowvm.trace import Trace
 
 
 class Switch:
     """A bridge with ``flows``; ``ports`` maps the names of its ports to numbers, if known.
 
-    Where ``ports`` is :class:`~flowvm.names.Names`, that is all the names there are.
+    Where ``ports`` is :class:`~flowvm.names.Names`, that is all the names there are. ``groups`` are
+    all the bridge's groups; without them a packet that comes to a group stops as unsupported.
     """
 
     def __init__(
-        self, flows: Iterable[Flow], ports: Mapping[str, int] | Names | None = None
+        self,
+        flows: Iterable[Flow],
+        ports: Mapping[str, int] | Names | None = None,
+        groups: Iterable[Group] | None = None,
     ) -> None:
         flows = tuple(flows)
         names = ports if isinstance(ports, Names) else flow_names(flows, ports)
-        self._state = State(compile_flows(flows, names))
+        program = compile_flows(flows, names)
+        self._state = State(program if groups is None else with_groups(program, groups))
         self._machine = Machine(self._state)
 
     @classmethod
@@ -110,20 +118,26 @@ class Switch:
         []
         """
         protocol = protocol_of(openflow, bundle)
-        state = self._state.copy() if bundle else self._state
+        if bundle:
+            changed = self._state.copy()
+            apply_flow_mods(changed, mods, protocol)
+            self._state = changed
+            self._machine = Machine(changed)
+            return
         try:
-            apply_flow_mods(state, mods, protocol)
-        except FlowModError:
-            if bundle:
-                state = self._state
-            raise
+            apply_flow_mods(self._state, mods, protocol)
         finally:
-            self._state = state
-            self._machine = Machine(state)
+            # What it knew of paths is not true any more.
+            self._machine = Machine(self._state)
 
     def flows(self) -> list[Flow]:
         """The flows as ``dump-flows`` would print them now, learned ones included."""
         return flows_now(self._state)
+
+    def group_stats(self) -> list[GroupStats]:
+        """What the groups have counted, as ``dump-group-stats`` would print it, by group ID."""
+        groups = self._state.groups
+        return groups.statistics(self.now) if groups is not None else []
 
     def run(self, batch: PacketBatch, recorder: Recorder | None = None) -> Result:
         """Run packets, as if one came after the other; the switch moves on with them.
@@ -140,6 +154,15 @@ class Switch:
         ([1], ['output', 'drop'])
         """
         return self._machine.run(batch, recorder)
+
+    def advance(self, now: int) -> None:
+        """Let time pass until ``now``, nanoseconds since the dump was taken, without a packet.
+
+        Flows whose time is over by then go. A time before the switch's own changes nothing.
+        """
+        self._state.advance(now)
+        # The one before may remember paths through flows that are gone.
+        self._machine = Machine(self._state)
 
     def trace(
         self,
@@ -169,7 +192,11 @@ class Switch:
 
 
 def load(
-    source: str | Path | TextIO, ports: Mapping[str, int] | None = None, *, lenient: bool = False
+    source: str | Path | TextIO,
+    ports: Mapping[str, int] | None = None,
+    *,
+    lenient: bool = False,
+    groups: Iterable[Group] | None = None,
 ) -> Switch:
     """The switch that a dump describes.
 
@@ -179,6 +206,8 @@ def load(
     maps the names of *all* ports of the bridge to their numbers, as
     :func:`flowvm.text.show.parse_show` reads them from ``ovs-ofctl show``; without it ``FLOOD`` and
     ``ALL`` are unsupported, and an output to any other port is taken for one to an existing port.
+    ``groups``, as :func:`flowvm.text.dump.parse_dump` reads them from ``ovs-ofctl dump-groups``,
+    are added to those that stand in the file; without any, ``group`` is unsupported.
 
     Raises FlowSyntaxError for a line that cannot be read; if ``lenient``, such lines are left out,
     with a warning each. Raises OSError if there is no such file, or it cannot be decompressed, and
@@ -192,4 +221,4 @@ def load(
         dump = read_bulk([source.read().encode()], ports, file=name, lenient=lenient)
     for error in dump.errors:
         warnings.warn(str(error), stacklevel=2)
-    return Switch.of(dump.program)
+    return Switch.of(dump.program if groups is None else with_groups(dump.program, groups))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.fields import Field
+from flowvm.pipeline.original_tuple import ORIGINAL_TUPLE_READS
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
@@ -60,6 +61,11 @@ class Operation:
         return {}
 
     @property
+    def resets(self) -> ColumnBits:
+        """The bits, of none that a frame carries, that it may clear whatever they were."""
+        return {}
+
+    @property
     def inner(self) -> tuple[Operation, ...]:
         """The operations that it may cause to be executed."""
         return ()
@@ -75,6 +81,22 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Forerunner(Operation):
+    """An operation that executes what comes after it in its list itself."""
+
+    def execute_with_rest(
+        self,
+        run: Run,
+        packets: Packets,
+        operands: Operands,
+        rest: tuple[Operation, ...],
+        rest_operands: tuple[Operands, ...],
+    ) -> None:
+        """Do it to ``packets``, and then the ``rest`` of the list."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
 class TableCall(Operation):
     """The operation of ``resubmit`` and ``goto_table``: look up again, come back, go on.
 
@@ -85,6 +107,10 @@ class TableCall(Operation):
 
     table: int | None
     swap_conntrack: bool = False
+
+    @property
+    def reads(self) -> ColumnBits:
+        return ORIGINAL_TUPLE_READS if self.swap_conntrack else {}
 
 
 @dataclass(frozen=True)

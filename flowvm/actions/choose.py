@@ -6,12 +6,32 @@ Semantics: ovs-actions(7), "bundle", "multipath", "sample".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from flowvm.actions.base import Action, Subfield
-from flowvm.flow import Port
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.actions.base import (
+    Action,
+    ColumnBits,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+    Subfield,
+)
+from flowvm.actions.output import emit
+from flowvm.actions.write import write_subfield
+from flowvm.flow import Port, ReservedPort
+from flowvm.pipeline import hashing
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import format_port, parse_number, parse_port, parse_subfield
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
 
 HASH_FIELDS = (
     "eth_src",
@@ -50,6 +70,19 @@ class Bundle(Action):
             f"{self.members_word}:{ports})"
         )
 
+    @property
+    def member_ports(self) -> tuple[Port, ...]:
+        """The ports to choose from."""
+        return self.members
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        if not _can_be_loaded(self.destination):
+            return super().lower(resolver)
+        members = tuple(map(resolver.port, self.members))
+        return Lowered(
+            ChooseMember(self.fields, self.basis, self.algorithm, members, self.destination)
+        )
+
 
 @dataclass(frozen=True)
 class Multipath(Action):
@@ -67,6 +100,155 @@ class Multipath(Action):
             f"multipath({self.fields},{self.basis},{self.algorithm},{self.n_links},{self.arg},"
             f"{self.destination})"
         )
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        if not _can_be_loaded(self.destination):
+            return super().lower(resolver)
+        return Lowered(
+            ChooseLink(
+                self.fields, self.basis, self.algorithm, self.n_links, self.arg, self.destination
+            )
+        )
+
+
+@dataclass(frozen=True)
+class ChooseLink(Operation):
+    """Hash onto one of ``n_links`` and write its number, whether or not the packet has the field.
+
+    Semantics: ``multipath_algorithm`` in lib/multipath.c.
+    """
+
+    fields: str
+    basis: int
+    algorithm: str
+    n_links: int
+    arg: int
+    destination: Subfield
+
+    @property
+    def reads(self) -> ColumnBits:
+        return hashing.HASHES[self.fields].reads
+
+    @property
+    def writes(self) -> ColumnBits:
+        return write_subfield(self.destination).writes
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        hashed = hashing.HASHES[self.fields].of(run.columns, packets, self.basis)
+        # OVS keeps the link in 16 bits.
+        links = self._links(hashed).astype(np.uint64) & np.uint64(0xFFFF)
+        write_subfield(self.destination).store(run, packets, links[None])
+        run.report_subfield(packets, self.destination)
+        return None
+
+    def _links(self, hashed: hashing.Hash) -> hashing.Hash:
+        n = self.n_links
+        match self.algorithm:
+            case "modulo_n":
+                return hashed % np.uint32(n)
+            case "hash_threshold" if n == 1:
+                return np.zeros_like(hashed)
+            case "hash_threshold":
+                return hashed // np.uint32(0xFFFF_FFFF // n + 1)
+            case "hrw" if n <= _MOST_LINKS_OF_HRW:
+                links = np.arange(n, dtype=np.uint32)[:, None]
+                best = hashing.two_words(hashed, links).argmax(axis=0)
+                return np.asarray(best, np.uint32)
+            case "hrw":
+                return self._iterate(hashed, 0)
+            case _:
+                return self._iterate(hashed, self.arg)
+
+    def _iterate(self, hashed: hashing.Hash, modulo: int) -> hashing.Hash:
+        """Hash on until each packet has a number that is one of the links."""
+        n = self.n_links
+        if modulo < n or modulo // 2 > n:
+            modulo = 1 << (n - 1).bit_length()
+        links = np.zeros_like(hashed)
+        open_ones = np.arange(len(hashed))
+        turn = 0
+        while len(open_ones):
+            found = hashing.two_words(hashed[open_ones], turn) % np.uint32(modulo)
+            links[open_ones] = found
+            open_ones = open_ones[found & np.uint32(0xFFFF) >= n]
+            turn += 1
+        return links
+
+
+@dataclass(frozen=True)
+class ChooseMember(Operation):
+    """Choose one of some ports, and output to it or write its number into ``destination``.
+
+    Semantics: ``bundle_execute`` in lib/bundle.c.
+    """
+
+    fields: str
+    basis: int
+    algorithm: str
+    members: tuple[int, ...]
+    destination: Subfield | None
+
+    @property
+    def reads(self) -> ColumnBits:
+        return hashing.HASHES[self.fields].reads if self._hashes else {}
+
+    @property
+    def writes(self) -> ColumnBits:
+        return write_subfield(self.destination).writes if self.destination else {}
+
+    @property
+    def _hashes(self) -> bool:
+        return self.algorithm == "hrw" and len(self.members) > 1
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        ports = self._ports(run, packets)
+        if self.destination is None:
+            emit(run, packets, ports)
+        else:
+            write_subfield(self.destination).store(run, packets, ports.astype(np.uint64)[None])
+            run.report_subfield(packets, self.destination)
+        return None
+
+    def _ports(self, run: Run, packets: Packets) -> NDArray[np.int64]:
+        names = run.state.program.names
+        live = [
+            (number, port)
+            for number, port in enumerate(self.members)
+            if port in _ALWAYS_ENABLED or (port not in _NEVER_ENABLED and names.is_live(port))
+        ]
+        if not live:
+            return np.full(len(packets), ReservedPort.NONE)
+        if not self._hashes:
+            return np.full(len(packets), live[0][1])
+        hashed = hashing.HASHES[self.fields].of(run.columns, packets, self.basis)
+        numbers = np.array([number for number, _ in live], np.uint32)[:, None]
+        best = hashing.two_words(numbers, hashed).argmax(axis=0)
+        return np.asarray(np.array([port for _, port in live])[best], np.int64)
+
+
+_MOST_LINKS_OF_HRW = 64
+_ALWAYS_ENABLED = (
+    ReservedPort.IN_PORT,
+    ReservedPort.TABLE,
+    ReservedPort.NORMAL,
+    ReservedPort.FLOOD,
+    ReservedPort.ALL,
+    ReservedPort.NONE,
+)
+_NEVER_ENABLED = (ReservedPort.CONTROLLER,)
+
+
+def _can_be_loaded(destination: Subfield | None) -> bool:
+    """Whether it is defined what a number does to ``destination``.
+
+    OVS writes arbitrary bits beyond the first 64 (``nxm_reg_load``).
+    """
+    if destination is None:
+        return True
+    return destination.field.bits is not None and destination.width <= _DEFINED_WIDTH
+
+
+_DEFINED_WIDTH = 64
 
 
 @dataclass(frozen=True)
@@ -92,6 +274,17 @@ class Sample(Action):
         if self.direction is not None:
             parts.append(self.direction)
         return f"sample({','.join(parts)})"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(TakeSample())
+
+
+@dataclass(frozen=True)
+class TakeSample(Operation):
+    """Do nothing: a bridge without a collector, which no dump tells of, takes no samples."""
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        return None
 
 
 def _one_of(word: str, known: tuple[str, ...], what: str) -> str:

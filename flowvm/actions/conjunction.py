@@ -6,11 +6,23 @@ Semantics: ovs-actions(7), "conjunction"; ovs-fields(7), "Conjunctive Match Fiel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from flowvm.actions.base import Action
+from flowvm.actions.base import (
+    Action,
+    Kept,
+    Lowered,
+    Operands,
+    Operation,
+    Packets,
+    Resolver,
+)
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,30 @@ class Conjunction(Action):
 
     def __str__(self) -> str:
         return f"conjunction({self.conj_id},{self.k}/{self.n})"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(Clause(self.k, self.n), (self.conj_id,))
+
+    @property
+    def operand_limit(self) -> int:
+        return 1 << 32
+
+
+@dataclass(frozen=True)
+class Clause(Operation):
+    """Be clause ``k`` of ``n`` of the conjunction in the operand.
+
+    It is what a rule is, not what it does: see :mod:`flowvm.pipeline.conjunction`. A list can only
+    come to be executed from within another action.
+    """
+
+    k: int
+    n: int
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        if run.recorder:
+            run.recorder.error("executing no-op conjunction action")
+        return None
 
 
 def make_conjunction(item: Item) -> Conjunction:

@@ -6,9 +6,14 @@ Semantics: ovs-actions(7), "Firewalling Actions".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from flowvm.actions.base import Action, Subfield
+from flowvm.actions.base import Action, Lowered, Resolver, Subfield, Unsupported
+from flowvm.actions.set_field import SetField
+from flowvm.actions.tracking import ClearTracking, Track
+from flowvm.conntrack.nat import DESTINATION, SOURCE, NatRequest
+from flowvm.fields import Field
 from flowvm.flow import Table
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item, MakeActions
@@ -48,6 +53,11 @@ class Nat(Action):
         parts = [self.direction + self._range()]
         parts += [name for name in ("persistent", "hash", "random") if getattr(self, name)]
         return f"nat({','.join(parts)})"
+
+    def request(self) -> NatRequest:
+        """What it asks of connection tracking; of its flags the userspace datapath heeds none."""
+        which = {"src": SOURCE, "dst": DESTINATION, None: 0}[self.direction]
+        return NatRequest(which, self.ip_version or 4, self.addresses, self.ports)
 
     def _range(self) -> str:
         if self.addresses is None:
@@ -106,6 +116,60 @@ class Ct(Action):
             parts.append(f"alg={names.get(self.alg, self.alg)}")
         return f"ct({','.join(parts)})"
 
+    def lower(self, resolver: Resolver) -> Lowered:
+        settings = [action for action in self.actions if not isinstance(action, Nat)]
+        lowered = [action.lower(resolver) for action in settings]
+        for step in lowered:
+            if isinstance(step.operation, Unsupported):
+                return Lowered(Unsupported(str(self)))
+        if isinstance(self.zone, Subfield) and self.zone.field.bits is None:
+            return super().lower(resolver)
+        operation = Track(
+            self.commit,
+            self.force,
+            None if self.table is None else resolver.table(self.table),
+            self.zone if isinstance(self.zone, Subfield) else None,
+            None if self.nat is None else self.nat.request(),
+            _helper(self.alg),
+            tuple(step.operation for step in lowered),
+            tuple(len(step.operands) for step in lowered),
+            tuple(isinstance(action, Nat) for action in self.actions),
+        )
+        zone = self.zone if isinstance(self.zone, int) else 0
+        masks = set_bits(settings)
+        operands = tuple(number for step in lowered for number in step.operands)
+        return Lowered(operation, (zone, *masks, *operands))
+
+
+def _helper(port: int) -> str:
+    names = {number: name for name, number in ALG_PORTS.items()}
+    return names.get(port, "")
+
+
+def set_bits(actions: Sequence[Action]) -> tuple[int, int, int]:
+    """The bits of ct_mark and of ct_label (high word, low word) that ``actions`` set.
+
+    As for Open vSwitch, bits that are but read count as set to what they are.
+    """
+    mark = label = 0
+    for action in actions:
+        for row, mask in _touched(action):
+            if row.name == "ct_mark":
+                mark |= mask
+            elif row.name == "ct_label":
+                label |= mask
+    return mark, label >> 64, label & (1 << 64) - 1
+
+
+def _touched(action: Action) -> Iterator[tuple[Field, int]]:
+    if isinstance(action, SetField):
+        full = action.field.full_mask
+        yield action.field, full if action.mask is None else action.mask & full
+    for name in ("source", "destination"):
+        subfield = getattr(action, name, None)
+        if isinstance(subfield, Subfield):
+            yield subfield.field, (1 << subfield.width) - 1 << subfield.start
+
 
 @dataclass(frozen=True)
 class CtClear(Action):
@@ -113,6 +177,9 @@ class CtClear(Action):
 
     def __str__(self) -> str:
         return "ct_clear"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(ClearTracking())
 
 
 def make_ct(item: Item, make_actions: MakeActions) -> Ct:

@@ -17,7 +17,13 @@ from flowvm.actions.base import Action, ColumnBits, Kept, Operands, Operation, P
 from flowvm.actions.output import Emit, Output
 from flowvm.actions.set_field import Load
 from flowvm.actions.timeout import CutTimeouts, FinTimeout
-from flowvm.actions.write import WriteBits, subfield_bits, subfield_pieces, write_subfield
+from flowvm.actions.write import (
+    WriteBits,
+    pieces_bits,
+    subfield_bits,
+    subfield_pieces,
+    write_subfield,
+)
 from flowvm.flow import ReservedPort
 from flowvm.pipeline import bits
 from flowvm.pipeline.learning import LearnTemplate, Target
@@ -76,29 +82,36 @@ class LearnFlow(Operation):
     @cached_property
     def mask(self) -> Mask:
         """What the learned flows match on."""
-        masks: dict[int, int] = {}
-        for destination, _ in self.matches:
-            for piece in self._match_pieces(destination):
-                room = bits.mask_of(piece.width) << piece.shift
-                masks[piece.column] = masks.get(piece.column, 0) | room
+        masks = union(*(pieces_bits(pieces) for _, _, pieces in self._placed))
         columns = tuple(sorted(masks))
         return Mask(columns, tuple(masks[column] for column in columns))
 
-    @staticmethod
-    def _match_pieces(destination: Subfield) -> tuple[bits.Piece, ...]:
-        """Where the matched bits are; none if OVS in effect leaves such a match out.
+    @cached_property
+    def _placed(self) -> tuple[tuple[int, Source, tuple[bits.Piece, ...]], ...]:
+        """What is matched, in order: the width and source of the value, and where its bits go.
 
-        A field that cannot be masked has to be written whole, and OVS counts in bytes there: a
-        match on ``OXM_OF_VLAN_PCP[]``, three bits of a byte, is lost (``mf_write_subfield``).
+        OVS in effect leaves some matches out. Of a field that cannot be masked the whole must be
+        matched once these bits are too, and OVS counts in bytes there: a match on
+        ``OXM_OF_VLAN_PCP[]``, three bits of a byte, is always lost (``mf_write_subfield``).
         """
-        row = destination.field
-        whole = destination.width == row.width and row.width % 8 == 0
-        if not row.maskable and not whole:
-            return ()
-        width = destination.width
-        if whole and row.bits is not None:
-            width = max(width, row.bits.width)
-        return subfield_pieces(row, destination.start, width)
+        found = []
+        masks: ColumnBits = {}
+        for destination, source in self.matches:
+            row, start, width = destination.field, destination.start, destination.width
+            assert row.bits is not None
+            if not row.maskable:
+                before = masks.get(row.bits.column, 0) >> row.bits.shift
+                before &= bits.mask_of(row.width) & -1 << row.bits.unused
+                together = before | bits.mask_of(width) << start
+                if row.width % 8 or together != bits.mask_of(row.width):
+                    continue
+            stored = width
+            if width == row.width and width % 8 == 0:
+                stored = max(width, row.bits.width)
+            pieces = subfield_pieces(row, start, stored)
+            masks = union(masks, pieces_bits(pieces))
+            found.append((width, source, pieces))
+        return tuple(found)
 
     @property
     def shortest_timeout(self) -> int | None:
@@ -168,9 +181,9 @@ class LearnFlow(Operation):
         mask = self.mask
         keys = np.zeros((len(mask.columns), len(packets)), np.uint64)
         row_of = {column: row for row, column in enumerate(mask.columns)}
-        for destination, source in self.matches:
-            words = source.read(run, packets, destination.width)
-            for piece in self._match_pieces(destination):
+        for width, source, pieces in self._placed:
+            words = source.read(run, packets, width)
+            for piece in pieces:
                 room = bits.mask_of(piece.width) << piece.shift
                 value = (words[piece.word] >> np.uint64(piece.offset)) << np.uint64(piece.shift)
                 row = keys[row_of[piece.column]]

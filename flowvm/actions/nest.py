@@ -80,7 +80,9 @@ class WriteActions(Action):
             if slot is None or isinstance(step.operation, Unsupported):
                 return Lowered(Unsupported(str(self)))
             written.append(Written(slot, step.operation, len(step.operands)))
-            if slot is Slot.OUTPUT:
+            if slot is Slot.GROUP:
+                actset_output = ACTSET_OUTPUT_UNSET
+            elif slot is Slot.OUTPUT and not any(some.slot is Slot.GROUP for some in written):
                 actset_output = _output_port(action, resolver)
         operands = tuple(number for step in lowered for number in step.operands)
         return Lowered(WriteToSet(tuple(written), actset_output), operands)
@@ -221,7 +223,9 @@ class WriteToSet(Operation):
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         if self.actset_output is not None:
-            run.columns[Column.ACTSET_OUTPUT][packets] = self.actset_output
+            # With a group in the set it does not matter what else is.
+            free = packets[~run.action_sets.have(packets, Slot.GROUP)]
+            run.columns[Column.ACTSET_OUTPUT][free] = self.actset_output
         parts = split_operands(operands, [action.n_operands for action in self.actions])
         run.action_sets.write(packets, self.actions, parts)
         run.report_action_set(packets, "is")

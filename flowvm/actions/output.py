@@ -23,10 +23,13 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
+from flowvm.actions.queue import store_priority
 from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
+from flowvm.fields import SKB_PRIORITY_BITS
 from flowvm.flow import Port, ReservedPort
 from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.prerequisites import value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import format_port, parse_number, parse_port, parse_subfield
@@ -144,6 +147,9 @@ class Enqueue(Action):
     def __str__(self) -> str:
         return f"enqueue:{format_port(self.port)}:{self.queue}"
 
+    def lower(self, resolver: Resolver) -> Lowered:
+        return Lowered(EmitToQueue(), (resolver.port(self.port), self.queue))
+
 
 @dataclass(frozen=True)
 class Emit(Operation):
@@ -191,6 +197,31 @@ class EmitCut(Operation):
         for max_len in np.unique(operands[1][real]).tolist():
             mine = real & (operands[1] == max_len)
             emit(run, packets[mine], ports[mine], int(max_len))
+        return None
+
+
+@dataclass(frozen=True)
+class EmitToQueue(Operation):
+    """Output to the port in the first operand, with the queue in the second for this once."""
+
+    @property
+    def reads(self) -> ColumnBits:
+        return SKB_PRIORITY_BITS.mask
+
+    @property
+    def writes(self) -> ColumnBits:
+        return SKB_PRIORITY_BITS.mask
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        in_ports = run.columns[Column.IN_PORT][packets].astype(np.int64)
+        ports = operands[0].astype(np.int64)
+        leaves = ports != in_ports
+        ports = np.where(ports == ReservedPort.IN_PORT, in_ports, ports)
+        packets, ports, queues = packets[leaves], ports[leaves], operands[1][leaves]
+        before = value(run.columns, packets, SKB_PRIORITY_BITS)
+        store_priority(run, packets, queues)
+        _emit_to_existing(run, packets, ports, MAX_LEN_ALL)
+        store_priority(run, packets, before)
         return None
 
 

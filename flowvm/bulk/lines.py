@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.bulk.flows import FlowReader
 from flowvm.bulk.literals import Words
 from flowvm.bulk.scan import Block
 from flowvm.flow import Flow
@@ -27,32 +28,52 @@ class StoredText:
         self.blocks = tuple(blocks)
         self.line_starts = tuple(line_starts)
         counts = [len(starts) for starts in line_starts]
-        self._first_lines = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.first_lines = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def __len__(self) -> int:
-        return int(self._first_lines[-1])
+        return int(self.first_lines[-1])
 
     def block_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """The block that each line is in."""
-        return np.searchsorted(self._first_lines, numbers, side="right") - 1
+        return np.searchsorted(self.first_lines, numbers, side="right") - 1
 
     def line_start(self, number: int) -> int:
         """Where the line begins in its block."""
         block = int(self.block_of(np.array(number)))
-        return int(self.line_starts[block][number - int(self._first_lines[block])])
+        return int(self.line_starts[block][number - int(self.first_lines[block])])
 
     def raw(self, number: int) -> bytes:
         """The line of that number, without what ends it."""
         block = int(self.block_of(np.array(number)))
         starts, data = self.line_starts[block], self.blocks[block]
-        line = number - int(self._first_lines[block])
+        line = number - int(self.first_lines[block])
         end = int(starts[line + 1]) if line + 1 < len(starts) else len(data)
         return data[int(starts[line]) : end].rstrip(b"\n")
 
     def line(self, number: int) -> str:
         """The text of the line; what is not UTF-8 comes out as replacement characters."""
-        text = self.raw(number).decode("utf-8", "replace")
-        return (text.removeprefix(_MARK) if number == 0 else text).rstrip()
+        return _text(number, self.raw(number))
+
+    def by_block(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The blocks that lines are in, and which are in each; numbers are ascending."""
+        of = self.block_of(numbers)
+        for block in np.unique(of).tolist():
+            yield block, numbers[of == block]
+
+    def lines(self, numbers: NDArray[np.int64]) -> Iterator[str]:
+        """The texts of lines, whose numbers are ascending."""
+        for block, some in self.by_block(numbers):
+            data, starts = self.blocks[block], self.line_starts[block]
+            ends = np.append(starts[1:], np.uint32(len(data)))
+            places = some - self.first_lines[block]
+            spans = zip(some.tolist(), starts[places].tolist(), ends[places].tolist(), strict=True)
+            for number, start, end in spans:
+                yield _text(number, data[start:end])
+
+
+def _text(number: int, line: bytes) -> str:
+    text = line.decode("utf-8", "replace").rstrip()
+    return text.removeprefix(_MARK) if number == 0 else text
 
 
 class LazyFlows(Sequence[Flow]):
@@ -79,8 +100,14 @@ class LazyFlows(Sequence[Flow]):
         return self._parsed(int(self.numbers[index]))
 
     def __iter__(self) -> Iterator[Flow]:
-        parse = self._parsed if len(self) <= _LOOKED_AT else self._parse
-        return map(parse, self.numbers.tolist())
+        if len(self) <= _LOOKED_AT:
+            yield from map(self._parsed, self.numbers.tolist())
+            return
+        reader = FlowReader()
+        for block, wanted in self.text.by_block(self.numbers):
+            flows = reader.read(self.text.blocks[block], wanted - self.text.first_lines[block])
+            for number, flow in zip(wanted.tolist(), flows, strict=True):
+                yield self._parse(number) if flow is None else flow
 
     def _parse(self, line: int) -> Flow:
         return parse_flow(self.text.line(line))

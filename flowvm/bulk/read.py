@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from flowvm.bulk.fill import Filled
 from flowvm.bulk.lines import LazyFlows, Lines
-from flowvm.bulk.literals import Kind
 from flowvm.bulk.scan import IRREGULAR, Scanner
-from flowvm.bulk.template import NotATemplateError, Slot, Template, make_template
+from flowvm.bulk.template import Template, template_of
 from flowvm.flow import Flow
 from flowvm.names import Names
 from flowvm.pipeline.assemble import FlowBlock, FlowColumns, Numbers, assemble
 from flowvm.pipeline.compile import FlowBlocks, UsedNames
+from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.program import Program
-from flowvm.text.dump import is_group, is_skipped
+from flowvm.text.dump import is_group, is_group_stats, is_skipped
 from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.group_stats import GroupStats, parse_group_stats
 from flowvm.text.groups import Group, parse_group
 from flowvm.text.parse import parse_flow
 
@@ -40,6 +41,7 @@ class BulkDump:
     group_lines: tuple[int, ...] = ()
     skipped: int = 0
     errors: tuple[FlowSyntaxError, ...] = ()
+    group_stats: tuple[GroupStats, ...] = ()
 
 
 def read_bulk(
@@ -93,6 +95,7 @@ class _Reader:
         self._rest: list[Numbers] = []
         self._flows: dict[int, Flow] = {}
         self._groups: dict[int, Group] = {}
+        self._group_stats: list[GroupStats] = []
         self._errors: list[FlowSyntaxError] = []
         self._skipped = 0
 
@@ -118,41 +121,30 @@ class _Reader:
                 self._filled.append(filled)
 
     def _template(self, line: int) -> Template | None:
-        text = self._lines.text.line(line)
-        if is_skipped(text) or is_group(text):
-            return None
-        try:
-            return make_template(text, self._slots(line))
-        except NotATemplateError:
-            return None
-
-    def _slots(self, line: int) -> Sequence[Slot]:
         lines = self._lines
         first = int(lines.first_literal[line])
         following = lines.first_literal[line + 1 : line + 2].tolist()
         last = following[0] if following else len(lines.values)
         begin = lines.text.line_start(line)
-        return [
-            Slot(
-                number - first,
-                int(lines.starts[number]) - begin,
-                int(lines.starts[number]) - begin + int(lines.lengths[number]),
-                Kind(lines.kinds[number]),
-                int(lines.values[number]),
-            )
-            for number in range(first, last)
-        ]
+        return template_of(
+            lines.text.line(line),
+            lines.starts[first:last].astype(np.int64) - begin,
+            lines.lengths[first:last],
+            lines.kinds[first:last],
+            lines.values[first:last],
+        )
 
     def read_the_rest(self) -> None:
         """Read one by one what no template fits. Raises FlowSyntaxError unless lenient."""
         rest = np.sort(np.concatenate([np.zeros(0, np.int64), *self._rest]))
-        for number in rest.tolist():
-            text = self._lines.text.line(number)
+        for number, text in zip(rest.tolist(), self._lines.text.lines(rest), strict=True):
             if is_skipped(text):
                 self._skipped += bool(text)
                 continue
             try:
-                if is_group(text):
+                if is_group_stats(text):
+                    self._group_stats.append(parse_group_stats(text))
+                elif is_group(text):
                     self._groups[number] = parse_group(text)
                 else:
                     self._flows[number] = flow = parse_flow(text)
@@ -173,12 +165,15 @@ class _Reader:
             names,
             lambda numbers: LazyFlows(text, numbers),
         )
+        if self._groups:
+            program = with_groups(program, self._groups.values(), self._group_stats)
         return BulkDump(
             program,
             tuple(self._groups.values()),
             tuple(self._groups),
             self._skipped,
             tuple(self._errors),
+            tuple(self._group_stats),
         )
 
     def _names(self, ports: Mapping[str, int] | None) -> Names:

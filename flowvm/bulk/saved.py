@@ -2,7 +2,7 @@
 
 The file is a zip of ``.npy`` arrays, which are never unpickled, and a header in JSON. It holds the
 whole text of the dump besides, so that nothing is lost; and since operations are code and not data,
-the list of operations of each shape is made from the text of one of its flows. Where that does not
+the operations of each shape are made from the text of one of its flows. Where that does not
 give what the file says, because another version of flowvm wrote it, the text is compiled anew.
 """
 
@@ -24,10 +24,11 @@ from flowvm.bulk.lines import LazyFlows, StoredText
 from flowvm.bulk.read import BulkDump, read_bulk
 from flowvm.names import Names
 from flowvm.pipeline.assemble import make_program
-from flowvm.pipeline.compile import lower, match_words
+from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.program import Program, Rules, Shape, Statistics, Subtable
 from flowvm.pipeline.subtable import KeyIndex, Mask
 from flowvm.text.blocks import COMPILED_TEXT
+from flowvm.text.group_stats import parse_group_stats
 from flowvm.text.groups import parse_group
 
 FORMAT = 1
@@ -74,7 +75,9 @@ def save(dump: BulkDump, file: BinaryIO) -> None:
         "tables": dict(names.tables),
         "known_ports": names.known_ports,
         "no_flood": sorted(names.no_flood),
+        "down": sorted(names.down),
         "skipped": dump.skipped,
+        "group_stats": [str(stats) for stats in dump.group_stats],
         "with_ages": program.statistics.with_ages,
         "subtables": tables,
         "operands": [[len(o) for o in shape.operands] for shape in program.shapes],
@@ -94,7 +97,10 @@ def reopen(
     label = name or "the file"
     try:
         header, data, arrays = _read(file)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:
+        # There is no list of what zipfile and numpy raise for damaged data.
         raise SavedFileError(f"{label} is not a compiled dump, or damaged: {error}") from None
     if header["format"] != FORMAT:
         raise SavedFileError(
@@ -106,6 +112,7 @@ def reopen(
         MappingProxyType(header["tables"]),
         header["known_ports"],
         frozenset(header["no_flood"]),
+        frozenset(header.get("down", ())),
     )
     text = _stored(data)
     if ports is None or ports == names:
@@ -113,7 +120,11 @@ def reopen(
         if program is not None:
             lines = arrays["group_lines"].tolist()
             groups = tuple(parse_group(text.line(line)) for line in lines)
-            return BulkDump(program, groups, tuple(lines), header["skipped"])
+            stats = tuple(map(parse_group_stats, header.get("group_stats", ())))
+            if groups:
+                program = with_groups(program, groups, stats)
+            skipped = header["skipped"]
+            return BulkDump(program, groups, tuple(lines), skipped, group_stats=stats)
     return read_bulk(text.blocks, names if ports is None else ports, file=name, lenient=True)
 
 
@@ -123,20 +134,22 @@ def _program(
     """What the arrays hold; None if the shapes do not do here what they did where it was saved."""
     flows = LazyFlows(text, arrays["lines"])
     rules = Rules(*(arrays[f"rules/{field.name}"] for field in fields(Rules)))
+    # Shapes are numbered in the order of their first rules, and so they are of those rules alone.
+    firsts = np.unique(rules.shape, return_index=True)[1]
+    examples = b"\n".join(map(text.raw, flows.numbers[firsts].tolist()))
+    made = read_bulk([examples], names, lenient=True).program.shapes
     shapes = []
-    first_rules = np.unique(rules.shape, return_index=True)[1].tolist()
-    for number, (rule, counts) in enumerate(zip(first_rules, header["operands"], strict=True)):
-        flow = flows[rule]
-        lowered = lower(flow.actions, match_words(flow.match, names)[1], names)
+    counted = zip(made, firsts.tolist(), header["operands"], strict=False)
+    for number, (shape, rule, counts) in enumerate(counted):
         operands = arrays[f"shapes/{number}"]
         ends = np.cumsum(counts, dtype=np.int64).tolist()
-        row = operands[:, int(rules.row[rule])].tolist() if len(operands) else []
-        if [len(step.operands) for step in lowered] != counts:
+        parts = tuple(operands[end - n : end] for end, n in zip(ends, counts, strict=True))
+        wanted = [part[:, rules.row[rule]].tolist() for part in parts]
+        if [part[:, 0].tolist() for part in shape.operands] != wanted:
             return None
-        if [operand for step in lowered for operand in step.operands] != row:
-            return None
-        parts = (operands[end - n : end] for end, n in zip(ends, counts, strict=True))
-        shapes.append(Shape(tuple(step.operation for step in lowered), tuple(parts)))
+        shapes.append(Shape(shape.operations, parts))
+    if len(shapes) != len(header["operands"]):
+        return None
     tables: dict[int, list[Subtable]] = {}
     for number, (table, columns, masks, top) in enumerate(header["subtables"]):
         keys = arrays[f"subtables/{number}/keys"]

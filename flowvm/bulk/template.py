@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from lark import Token
 from lark.exceptions import UnexpectedInput
+from numpy.typing import NDArray
 
 from flowvm.actions.base import Action
 from flowvm.actions.catalog import make_action
@@ -25,6 +27,7 @@ from flowvm.fields import Format
 from flowvm.flow import FieldMatch, Flow, MatchTerm
 from flowvm.names import Names
 from flowvm.pipeline.rules import SECOND
+from flowvm.text.dump import is_group, is_skipped
 from flowvm.text.errors import WordError
 from flowvm.text.grammar import parser
 from flowvm.text.parse import FLAGS, STATISTICS, make_flow, make_term
@@ -95,29 +98,6 @@ class Place:
 
 
 @dataclass(frozen=True)
-class ColumnTerm:
-    """A term of the match of which a literal, less than ``limit``, is the value.
-
-    A ``wide`` value has 128 bits; otherwise there are at most 64, also if the field is wider.
-    """
-
-    term: FieldMatch
-    slot: int
-    limit: int
-    places: tuple[Place, ...]
-    wide: bool
-
-
-@dataclass(frozen=True)
-class ColumnAction:
-    """An action of which a literal, less than ``limit``, is the first operand."""
-
-    action: Action
-    slot: int
-    limit: int
-
-
-@dataclass(frozen=True)
 class TextTerm:
     """A term that has to be made anew for each text of its literals."""
 
@@ -137,6 +117,31 @@ class TextAction:
     def make(self, texts: Sequence[str]) -> Action:
         """Raises WordError."""
         return make_action(self.item.with_texts(texts))
+
+
+@dataclass(frozen=True)
+class ColumnTerm:
+    """A term of the match of which a literal, if less than ``limit``, is the value.
+
+    A ``wide`` value has 128 bits; otherwise there are at most 64, also if the field is wider.
+    """
+
+    term: FieldMatch
+    slot: int
+    limit: int
+    places: tuple[Place, ...]
+    wide: bool
+    text: TextTerm
+
+
+@dataclass(frozen=True)
+class ColumnAction:
+    """An action of which a literal, if less than ``limit``, is the first operand."""
+
+    action: Action
+    slot: int
+    limit: int
+    text: TextAction
 
 
 TermUse = MatchTerm | ColumnTerm | TextTerm
@@ -215,6 +220,31 @@ def _rebuilt(item: Item, words: Mapping[int, Word]) -> Item:
     if item.items is not None:
         items = tuple(part and _rebuilt(part, words) for part in item.items)
     return Item(words.get(id(item.key), item.key), new(item.value), items, new(item.target))
+
+
+def template_of(
+    line: str,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.uint8],
+    kinds: NDArray[np.uint8],
+    values: NDArray[np.uint64],
+) -> Template | None:
+    """The template of the shape of ``line``, if it is a flow and can serve as one.
+
+    The arrays have one entry a literal of the line, with its place in the line.
+    """
+    if is_skipped(line) or is_group(line):
+        return None
+    ends = starts + lengths
+    columns = (column.tolist() for column in (starts, ends, kinds, values))
+    slots = [
+        Slot(number, start, end, Kind(kind), value)
+        for number, (start, end, kind, value) in enumerate(zip(*columns, strict=True))
+    ]
+    try:
+        return make_template(line, slots)
+    except NotATemplateError:
+        return None
 
 
 def make_template(line: str, slots: Sequence[Slot]) -> Template:
@@ -322,7 +352,7 @@ def _term_use(term: MatchTerm, item: TextItem) -> TermUse:
             if places:
                 limit = min(number_limit(term.field), 1 << 64)
                 wide = slot.kind is Kind.IPV6
-                return ColumnTerm(term, slot.number, limit, places, wide)
+                return ColumnTerm(term, slot.number, limit, places, wide, TextTerm(item))
     return TextTerm(item)
 
 
@@ -359,5 +389,5 @@ def _action_use(action: Action, item: TextItem) -> ActionUse:
         except KeyError:
             operands = ()
         if operands[:1] == (slot.value,) and not any(operands[1:]):
-            return ColumnAction(action, slot.number, limit)
+            return ColumnAction(action, slot.number, limit, TextAction(item))
     return TextAction(item)

@@ -1,4 +1,4 @@
-"""The command line: ``flowvm trace``, ``replay``, ``show``, ``example``.
+"""The command line: ``flowvm trace``, ``replay``, ``show``, ``compile``, ``bench``, ``example``.
 
 Each command has a module of its own, which imports what it works with only when it runs: the help
 text is there at once. Exit status: 0 for an answer, whatever it says; 2 for input that cannot be
@@ -26,7 +26,7 @@ INTERRUPTED = 130  # what a shell reports for SIGINT
 
 def make_app() -> typer.Typer:
     """The commands and their options."""
-    from flowvm.cli import compile, example, replay, show, trace
+    from flowvm.cli import bench, compile, example, replay, show, trace
 
     # Rich would make the help prettier and half again as slow.
     app = typer.Typer(
@@ -39,7 +39,15 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for command in (trace.trace, replay.replay, show.show, compile.compile, example.example):
+    commands = (
+        trace.trace,
+        replay.replay,
+        show.show,
+        compile.compile,
+        bench.bench,
+        example.example,
+    )
+    for command in commands:
         app.command()(_ending_well(command))
     return app
 

@@ -58,11 +58,21 @@ def read_ports(source: str | None) -> Mapping[str, int] | None:
         return parse_show(text, file=label(source))
 
 
-def read_switch(flows: str, ports: str | None, *, lenient: bool = False) -> Switch:
-    """The switch that a dump and the description of its ports make."""
+def read_switch(
+    flows: str, ports: str | None, *, lenient: bool = False, groups: str | None = None
+) -> Switch:
+    """The switch that a dump, the description of its ports and a dump of its groups make."""
     from flowvm.switch import Switch
 
-    return Switch.of(read_compiled(flows, ports, lenient=lenient).program)
+    if groups == STDIN and STDIN in (flows, ports):
+        raise InputError("flowvm: groups and flows cannot both come from standard input")
+    program = read_compiled(flows, ports, lenient=lenient).program
+    if groups is not None:
+        from flowvm.pipeline.compile_groups import with_groups
+
+        dump = read_dump(groups, lenient=lenient)
+        program = with_groups(program, dump.groups, dump.group_stats)
+    return Switch.of(program)
 
 
 def read_compiled(flows: str, ports: str | None, *, lenient: bool = False) -> BulkDump:

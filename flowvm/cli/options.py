@@ -24,6 +24,15 @@ Ports = Annotated[
     ),
 ]
 
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        "--groups",
+        metavar="FILE",
+        help="What ovs-ofctl -O OpenFlow15 dump-groups printed, unless FLOWS has it already.",
+    ),
+]
+
 Lenient = Annotated[
     bool,
     typer.Option("--lenient", help="Tell of lines that cannot be read, and go on without them."),

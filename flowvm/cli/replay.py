@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from flowvm.cli.inputs import STDIN, InputError, label, read_switch
-from flowvm.cli.options import Flows, Lenient, Ports
+from flowvm.cli.options import Flows, Groups, Lenient, Ports
 
 if TYPE_CHECKING:
     from flowvm.replay import Tally
@@ -86,6 +86,7 @@ def replay(
         typer.Option("--dump-after", metavar="FILE", help="Where to put the flows as they end up."),
     ] = None,
     ports: Ports = None,
+    groups: Groups = None,
     lenient: Lenient = False,
 ) -> None:
     """Run packets through the flows, one after the other, and write down what leaves.
@@ -96,16 +97,16 @@ def replay(
     """
     if captures and out is not None:
         _only("--in", events=events, out_events=out_events, dump_after=dump_after)
-        if STDIN in (flows, ports) and any(text.endswith(f"={STDIN}") for text in captures):
+        if STDIN in (flows, ports, groups) and any(text.endswith(f"={STDIN}") for text in captures):
             raise InputError("flowvm: a capture and flows cannot both come from standard input")
         from flowvm.cli.replay_captures import replay_captures
 
-        switch = read_switch(flows, ports, lenient=lenient)
+        switch = read_switch(flows, ports, lenient=lenient, groups=groups)
         replay_captures(switch, captures, tunnel or (), out, start, until, as_json=as_json)
     elif events is not None and out_events is not None:
         captures_only = {"in": captures, "tunnel": tunnel, "out": out, "start": start}
         _only("--events", **captures_only, until=until, json=as_json or None)
-        _replay_events(flows, events, out_events, dump_after, ports, lenient=lenient)
+        _replay_events(flows, events, out_events, dump_after, ports, groups, lenient=lenient)
     else:
         raise InputError("flowvm: give --in and --out, or --events and --out-events")
 
@@ -123,15 +124,16 @@ def _replay_events(
     out_events: str,
     dump_after: str | None,
     ports: str | None,
+    groups: str | None,
     *,
     lenient: bool,
 ) -> None:
-    if events == STDIN in (flows, ports):
+    if events == STDIN in (flows, ports, groups):
         raise InputError("flowvm: events and flows cannot both come from standard input")
     for other, what in ((events, "the events"), (dump_after, "the flows")):
         if other is not None and _same_file(out_events, other):
             raise InputError(f"flowvm: {out_events} cannot be for {what} and for what leaves")
-    switch = read_switch(flows, ports, lenient=lenient)
+    switch = read_switch(flows, ports, lenient=lenient, groups=groups)
 
     from flowvm.replay import EventError, Tally, emission_lines
     from flowvm.replay import replay as run

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowvm.cli.inputs import InputError, read_switch, syntax_errors
-from flowvm.cli.options import Flows, Lenient, Ports
+from flowvm.cli.options import Flows, Groups, Lenient, Ports
 
 
 def trace(
@@ -30,6 +30,7 @@ def trace(
         typer.Option("--in-port", metavar="PORT", help="Where it comes in: a number or a name."),
     ] = None,
     ports: Ports = None,
+    groups: Groups = None,
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="SECONDS", help="How long after the dump it arrives."),
@@ -49,7 +50,7 @@ def trace(
 
     packet = br_flow if frame is None else _bytes(frame)
     port = _port(in_port)
-    switch = read_switch(flows, ports, lenient=lenient)
+    switch = read_switch(flows, ports, lenient=lenient, groups=groups)
     try:
         with syntax_errors("BR_FLOW"):
             answer = switch.trace(

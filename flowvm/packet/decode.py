@@ -6,6 +6,8 @@ malformed ends the extraction where it ends there: fields beyond that point stay
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -110,7 +112,7 @@ def _extract(
     layout: Layout | None,
 ) -> U64:
     n = len(frames)
-    columns = np.zeros((N_COLUMNS, n), np.uint64)
+    columns = blank_columns(n)
     columns[Column.IN_PORT] = in_port
     sink = Sink(columns, wanted, layout)
     words = frames.words()
@@ -126,6 +128,18 @@ def _extract(
         for limit in np.unique(limits).tolist():
             _extract_run(part, run.take(np.flatnonzero(limits == limit)), limit)
     return columns
+
+
+def blank_columns(n: int) -> U64:
+    """All-zero keys, shape (N_COLUMNS, n).
+
+    Rows that stay zero should cost nothing, but ``np.zeros`` clears memory that was used before;
+    fresh pages come cleared, and only when they are touched.
+    """
+    if n < _CHUNK or sys.platform == "win32":
+        return np.zeros((N_COLUMNS, n), np.uint64)
+    pages = mmap.mmap(-1, N_COLUMNS * n * 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, np.uint64).reshape(N_COLUMNS, n)
 
 
 def _extract_run(sink: Sink, run: Run, vlan_limit: int) -> None:

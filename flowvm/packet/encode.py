@@ -61,8 +61,10 @@ from flowvm.packet.rewrite_l4 import (
 )
 from flowvm.packet.words import U64, Bool, Index, ranges
 
-_LINK = (Column.ETH_SRC, Column.ETH_DST, Column.VLAN)
-_DEEP = tuple(column for column in Column if column >= Column.ETH_SRC and column not in _LINK)
+_ALL = frozenset(Column)
+_ADDRESSES = frozenset((Column.ETH_SRC, Column.ETH_DST))
+_TAGS = frozenset((Column.VLAN,))
+_DEEP = frozenset(c for c in Column if c >= Column.ETH_SRC) - _ADDRESSES - _TAGS
 """Columns whose commit needs to know where the headers are."""
 
 _WRITTEN_TOGETHER = (
@@ -98,17 +100,24 @@ def needed_to_rewrite(written: Collection[Column]) -> frozenset[Column]:
     return frozenset(needed)
 
 
-def rewrite(frames: Frames, before: U64, after: U64, layout: Layout | None = None) -> Frames:
+def rewrite(
+    frames: Frames,
+    before: U64,
+    after: U64,
+    layout: Layout | None = None,
+    written: Collection[Column] = _ALL,
+) -> Frames:
     """The frames after their keys change from ``before`` to ``after``, both (N_COLUMNS, N).
 
-    ``before`` is what the bytes say now; ``layout`` is theirs too, and found out if not given.
-    Returns ``frames`` itself if no byte has to change, else frames in a new buffer.
+    ``before`` is what the bytes say now; ``layout`` is theirs too, and found out if not given. Only
+    columns of ``written`` differ, and of others only those that are :func:`needed_to_rewrite` are
+    looked at. Returns ``frames`` itself if no byte has to change, else frames in a new buffer.
 
     Some changes have to be made in two calls, as in Open vSwitch: changes of L3 or L4 fields before
     the first MPLS label is pushed (pushing it clears those fields in the key), and those after the
     last label is popped (they are unknown until the packet is decoded again).
     """
-    return _commit(frames, before, after, layout)[0]
+    return _commit(frames, before, after, layout, written)[0]
 
 
 def commit(frames: Frames, before: U64, after: U64, layout: Layout) -> tuple[Frames, Layout]:
@@ -116,17 +125,22 @@ def commit(frames: Frames, before: U64, after: U64, layout: Layout) -> tuple[Fra
 
     Open vSwitch, too, keeps a packet's layout from change to change, without looking again.
     """
-    result, moved = _commit(frames, before, after, layout)
+    result, moved = _commit(frames, before, after, layout, _ALL)
     return result, layout if moved is None else moved
 
 
 def _commit(
-    frames: Frames, before: U64, after: U64, layout: Layout | None
+    frames: Frames,
+    before: U64,
+    after: U64,
+    layout: Layout | None,
+    written: Collection[Column],
 ) -> tuple[Frames, Layout | None]:
     whole = frames.lengths >= ETH_HEADER
-    linked = np.flatnonzero(whole & _any_differs(before, after, (Column.ETH_SRC, Column.ETH_DST)))
-    tagged = np.flatnonzero(whole & _any_differs(before, after, (Column.VLAN,)))
-    deep = np.flatnonzero(whole & _any_differs(before, after, _DEEP))
+    linked, tagged, deep = (
+        np.flatnonzero(whole & _any_differs(before, after, group & frozenset(written)))
+        for group in (_ADDRESSES, _TAGS, _DEEP)
+    )
     if not (linked.size or tagged.size or deep.size):
         return frames, layout
 
@@ -149,7 +163,7 @@ def _commit(
     return result, layout
 
 
-def _any_differs(before: U64, after: U64, columns: tuple[Column, ...]) -> Bool:
+def _any_differs(before: U64, after: U64, columns: Collection[Column]) -> Bool:
     found = np.zeros(before.shape[1], np.bool_)
     for column in columns:
         found |= before[column] != after[column]

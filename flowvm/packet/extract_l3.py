@@ -6,13 +6,15 @@ import numpy as np
 
 from flowvm.columns import FRAG_ANY, FRAG_LATER, Column
 from flowvm.fields import (
+    IPV6_EXTENDED_BITS,
+    IPV6_NEXT_BITS,
     NW_FRAG_BITS,
     NW_PROTO_BITS,
     NW_TOS_BITS,
     NW_TTL_BITS,
 )
 from flowvm.packet.extract_l4 import extract_l4
-from flowvm.packet.ipv6 import IPV6_HEADER, is_extension, walk_extensions
+from flowvm.packet.ipv6 import FRAGMENT, IPV6_HEADER, is_extension, walk_extensions
 from flowvm.packet.run import At, Run
 from flowvm.packet.sink import Sink
 from flowvm.packet.words import U64, Bool, Index
@@ -85,11 +87,15 @@ def extract_ipv6(sink: Sink, run: Run, at: int) -> None:
 
     walk = walk_extensions(run.words, run.starts + (at + IPV6_HEADER), size, following)
     if not walk.good.all():
+        following = following[walk.good]
         run, first, walk = _keep(run, walk.good), first[walk.good], walk.take(walk.good)
         if not len(run):
             return
     frag = _fragment(walk.fragment, walk.fragment & 0xFFF8)
     _put_ipv6(sink, run, first, walk.proto, frag)
+    told = (following == FRAGMENT) & (walk.fragment != 0)
+    extended_by = 1 << IPV6_EXTENDED_BITS.shift | following << IPV6_NEXT_BITS.shift
+    sink.add(Column.NW, run.who, np.where(told, np.uint64(0), extended_by))
     _extract_upper(sink, run, walk.at - run.starts, walk.size, walk.proto, frag)
 
 

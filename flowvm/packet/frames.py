@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flowvm.packet.words import SPAN, Bytes, Index, Words, ranges
+from flowvm.packet.words import SPAN, Bytes, Index, Words, copy_spans
 
 HEADROOM = 24
 """Free bytes before each frame of a copy: room for two VLAN tags and three MPLS labels."""
@@ -76,12 +76,8 @@ class Frames:
     def copy(self) -> Frames:
         """The same frames in a fresh writable buffer, each with headroom of its own."""
         result = Frames.blank(self.lengths)
-        counts = (self.lengths + 7) // 8
-        words = np.ndarray(
-            (self.buffer.size - 7,), np.uint64, buffer=self.buffer.data, strides=(1,)
-        )
-        target = result.buffer[: result.buffer.size // 8 * 8].view(np.uint64)
-        target[ranges(result.offsets // 8, counts)] = words[ranges(self.offsets, counts, step=8)]
+        copy_spans(self.buffer, self.offsets, result.buffer, result.offsets, result.lengths)
+        result.buffer[result.buffer.size - TAIL :] = 0
         return result
 
     def matrix(self, width: int) -> Bytes:
@@ -92,13 +88,15 @@ class Frames:
 
     @classmethod
     def concatenate(cls, parts: Iterable[Frames]) -> Frames:
-        """All frames of ``parts``, in order, in one buffer."""
+        """All frames of ``parts``, in order, in one buffer; what parts share is there once."""
         items = list(parts)
-        if not items:
-            return cls.of([])
-        bases = np.cumsum([0, *(part.buffer.size for part in items[:-1])])
+        if len(items) < 2:
+            return items[0] if items else cls.of([])
+        buffers = {id(part.buffer): part.buffer for part in items}
+        sizes = [buffer.size for buffer in buffers.values()]
+        bases = dict(zip(buffers, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         return cls(
-            np.concatenate([part.buffer for part in items]),
-            np.concatenate([p.offsets + b for p, b in zip(items, bases, strict=True)]),
+            np.concatenate(list(buffers.values())),
+            np.concatenate([part.offsets + bases[id(part.buffer)] for part in items]),
             np.concatenate([p.lengths for p in items]),
         )

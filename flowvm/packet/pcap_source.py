@@ -20,6 +20,8 @@ from flowvm.packet.words import Bytes, Index
 BinaryFile = io.RawIOBase | io.BufferedIOBase
 """An open file of bytes, as ``open(path, "rb")`` or ``io.BytesIO`` gives it."""
 
+STDIN = "-"
+
 GZIP = b"\x1f\x8b"
 XZ = b"\xfd7zXZ\x00"
 
@@ -186,7 +188,19 @@ def _unpacked(head: bytes, file: BinaryFile) -> BinaryFile:
 def opened(capture: str | os.PathLike[str] | BinaryFile) -> tuple[BinaryFile, str, bool]:
     """The file, its name for messages, and whether closing it is up to us; "-" is stdin."""
     if isinstance(capture, io.RawIOBase | io.BufferedIOBase):
-        return capture, str(getattr(capture, "name", "<stream>")), False
-    if os.fspath(capture) == "-":
-        return cast(io.BufferedReader, sys.stdin.buffer), "<stdin>", False
+        return capture, _name(capture), False
+    if os.fspath(capture) == STDIN:
+        return standard_input(), "<stdin>", False
     return Path(capture).open("rb", buffering=0), os.fspath(capture), True
+
+
+def standard_input() -> BinaryFile:
+    """Standard input, read without a buffer: that would hold up Ctrl-C while it waits for more."""
+    buffered = sys.stdin.buffer
+    return cast(BinaryFile, getattr(buffered, "raw", buffered))
+
+
+def _name(file: BinaryFile) -> str:
+    if file is standard_input():
+        return "<stdin>"
+    return str(getattr(file, "name", "<stream>"))

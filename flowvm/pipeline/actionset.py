@@ -74,6 +74,11 @@ class ActionSets:
         """Which of ``packets`` have something in their sets."""
         return self._history[packets] > 0
 
+    def have(self, packets: Packets, slot: Slot) -> NDArray[np.bool_]:
+        """Which of ``packets`` have something in that slot of their sets."""
+        having = [any(entry.slot is slot for entry in entries) for entries in self._entries]
+        return np.array(having)[self._history[packets]]
+
     def save(self, packets: Packets) -> SavedSets:
         """The sets of ``packets`` as they are now."""
         operands = [

@@ -140,7 +140,7 @@ def assemble(
         np.full(n, NO_ENTRY, np.int64),
     )
     tables: dict[int, list[Subtable]] = {}
-    groups.sort(key=lambda group: int(group.flows.min()))
+    groups.sort(key=lambda group: group.first_of_highest(columns.priority))
     for group in groups:
         numbers = rule_of[group.flows]
         rules.table[numbers] = group.table
@@ -172,7 +172,7 @@ def make_program(
         shapes,
         MappingProxyType({table: tuple(found) for table, found in tables.items()}),
         names,
-        union(*(operation.writes for operation in operations)),
+        union(*(bits for operation in operations for bits in (operation.writes, operation.resets))),
         _key(masks, operations),
         _learnable(operations),
         min(_timeouts(operations), default=None),
@@ -239,6 +239,14 @@ class _Group:
             same = np.zeros(len(flows), np.bool_)
             same[1:] = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
         self.flows, self.keys, self.same = flows, keys, same
+
+    def first_of_highest(self, priority: NDArray[np.int32]) -> int:
+        """The first of the flows with the highest priority.
+
+        OVS looks at subtables of one highest priority in the order in which they came to have it.
+        """
+        ranks = priority[self.flows]
+        return int(self.flows[ranks == ranks.max()].min())
 
 
 def _shapes(

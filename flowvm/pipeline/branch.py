@@ -30,6 +30,8 @@ class Branch:
     stacks: SavedStacks
     action_sets: SavedSets
     place: Place
+    datapath: NDArray[np.int64]
+    n_frozen: int
 
     @classmethod
     def begin(cls, run: Run, packets: Packets) -> Branch:
@@ -40,6 +42,8 @@ class Branch:
             run.stacks.save(packets),
             run.action_sets.save(packets),
             run.emissions.place(packets),
+            run.datapath.counts(packets),
+            len(run.frozen),
         )
 
     def end(self, run: Run, *, rewind: bool) -> None:
@@ -48,8 +52,27 @@ class Branch:
         With ``rewind`` the datapath worked on a copy, so that the next output rewrites the packet
         as it was before the branch; else it rewrites what the last output of the branch made of it.
         """
-        for column, saved in self.columns.items():
-            run.columns[column][self.packets] = saved
+        froze = self.froze(run)
+        self.bring_back_stacks(run)
+        self.bring_back_headers(run, rewind=rewind)
+        # To OVS the branch that the datapath takes up again has ended in an exit.
+        run.revive(self.packets[froze], froze[froze])
+        run.halt(self.packets[froze])
+
+    def froze(self, run: Run) -> NDArray[np.bool_]:
+        """Which of the packets the datapath took up again since the branch began."""
+        return np.asarray(run.emissions.freezings(self.packets) != self.place.freezings, bool)
+
+    def bring_back_stacks(self, run: Run) -> None:
+        """Let the stacks and action sets be again what they were."""
         run.stacks.restore(self.packets, self.stacks)
         run.action_sets.restore(self.packets, self.action_sets)
+
+    def bring_back_headers(self, run: Run, *, rewind: bool) -> None:
+        """As :meth:`end`, but for stacks, action sets, and what has stopped the packets."""
+        run.come_back(self.n_frozen)
+        for column, saved in self.columns.items():
+            run.columns[column][self.packets] = saved
         run.emissions.come_back(self.packets, self.place, rewind=rewind)
+        if rewind:
+            run.datapath.come_back(self.packets, self.datapath)

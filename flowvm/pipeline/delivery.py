@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
-from flowvm.packet.encode import rewrite
+from flowvm.packet.decode import blank_columns
+from flowvm.packet.encode import needed_to_rewrite, rewrite
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.ragged import Ragged
@@ -58,6 +60,20 @@ class Emissions:
             np.zeros(0, np.int8),
             tables,
             words,
+        )
+
+    def take(self, entries: NDArray[np.int64]) -> Emissions:
+        """Some of them, in that order."""
+        return Emissions(
+            self.packet[entries],
+            self.port[entries],
+            self.frames.take(entries),
+            self.tun_id[entries],
+            self.tun_src[entries],
+            self.tun_dst[entries],
+            self.reason[entries],
+            self.table[entries],
+            self.cookie[entries],
         )
 
     @staticmethod
@@ -151,7 +167,8 @@ class Delivery:
             before = self._headers(some, parents)
             after = self._headers(some, np.full(len(some), number))
             together = Frames.concatenate(built)
-            built = [together, rewrite(together.take(sources), before, after)]
+            changed = rewrite(together.take(sources), before, after, None, self._written_columns)
+            built = [together, changed]
             places[some] = n_built + np.arange(len(some))
             n_built += len(some)
         where = packets.copy()
@@ -163,7 +180,11 @@ class Delivery:
     def _headers(
         self, packets: NDArray[np.int64], commits: NDArray[np.int64]
     ) -> NDArray[np.uint64]:
-        headers = self.columns[:, packets]
-        for column, _ in self.written:
+        headers = blank_columns(len(packets))
+        for column in needed_to_rewrite(self._written_columns):
             headers[column] = self._header(column, packets, commits)
         return headers
+
+    @cached_property
+    def _written_columns(self) -> frozenset[Column]:
+        return frozenset(Column(column) for column, _ in self.written)

@@ -25,6 +25,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 UNLIMITED = 0xFFFF
 _NO_COMMIT = -1
+_NOT_FROZEN = -2
 
 
 class Reason(IntEnum):
@@ -42,10 +43,18 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """The latest commit of some packets, and which of them have changed since."""
+    """How far some packets are.
+
+    ``commits`` are their latest ones, ``changed`` says which of them have changed since. Where they
+    froze: ``frozen`` is the commit of the first time, ``began`` how much had been emitted at the
+    last, and ``freezings`` tells that time from others.
+    """
 
     commits: NDArray[np.int64]
     changed: NDArray[np.bool_]
+    frozen: NDArray[np.int64]
+    began: NDArray[np.int64]
+    freezings: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,13 @@ class EmissionLog:
         self._columns = sorted(run.state.program.written)
         self._dirty = np.zeros(n, bool)
         self._commit_of = np.full(n, _NO_COMMIT, np.int64)
+        self._frozen = np.full(n, _NOT_FROZEN, np.int64)
+        self._began = np.full(n, _NOT_FROZEN, np.int64)
+        self._freezings = np.zeros(n, np.int64)
+        self._last_freezing = np.zeros(n, np.int64)
+        self._n_freezings = 0
+        self._void: list[tuple[Packets, NDArray[np.int64], int]] = []
+        self._withdrawn: list[tuple[Packets, NDArray[np.int64], int]] = []
         self._packets: list[Packets] = []
         self._parents: list[NDArray[np.int64]] = []
         self._snapshots: list[NDArray[np.uint64]] = []
@@ -81,18 +97,75 @@ class EmissionLog:
 
     def place(self, packets: Packets) -> Place:
         """Where the chain of commits of ``packets`` is, for :meth:`come_back`."""
-        return Place(self._commit_of[packets], self._dirty[packets])
+        place = Place(
+            self._commit_of[packets],
+            self._dirty[packets],
+            self._frozen[packets],
+            self._began[packets],
+            self._freezings[packets],
+        )
+        self._frozen[packets] = _NOT_FROZEN
+        return place
 
     def come_back(self, packets: Packets, place: Place, *, rewind: bool) -> None:
         """Note that the columns of ``packets`` are again what they were at ``place``.
 
-        With ``rewind`` the chain of commits goes on from there too, else from where it is now.
+        With ``rewind`` the chain of commits goes on from there too, else from where it is now, or
+        from where the packet froze since.
         """
+        frozen = self._frozen[packets]
+        self._frozen[packets] = place.frozen
+        self._began[packets] = place.began
+        self._freezings[packets] = place.freezings
         if rewind:
             self._commit_of[packets] = place.commits
             self._dirty[packets] = place.changed
         else:
-            self._dirty[packets] = place.changed | (self._commit_of[packets] != place.commits)
+            commits = np.where(frozen == _NOT_FROZEN, self._commit_of[packets], frozen)
+            self._commit_of[packets] = commits
+            self._dirty[packets] = place.changed | (commits != place.commits)
+
+    def freeze(self, packets: Packets) -> None:
+        """Note that the datapath takes up ``packets`` again, as they are now.
+
+        What it does from then on it does to a copy, if the packets :meth:`come_back`.
+        """
+        commits = self.commit(packets)
+        frozen = self._frozen[packets]
+        self._frozen[packets] = np.where(frozen == _NOT_FROZEN, commits, frozen)
+        self._began[packets] = len(self._emitted)
+        self._n_freezings += 1
+        self._freezings[packets] = self._last_freezing[packets] = self._n_freezings
+
+    def freezings(self, packets: Packets) -> NDArray[np.int64]:
+        """A number for each of ``packets`` that is another once it has frozen again."""
+        return self._freezings[packets]
+
+    def has_nested(self, packets: Packets) -> NDArray[np.bool_]:
+        """Which of ``packets`` froze in what they do now, and came back."""
+        return np.asarray(self._last_freezing[packets] > self._freezings[packets], bool)
+
+    def happened(self, packets: Packets, freezings: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of ``packets`` came to do what it did when its number was that.
+
+        A translation that fails leaves nothing to the datapath to take up again.
+        """
+        happened = np.ones(len(packets), bool)
+        for failed, translation, until in self._void:
+            first = np.full(len(self._dirty), until)
+            first[failed] = translation
+            happened &= (freezings <= first[packets]) | (freezings > until)
+        return happened
+
+    def withdraw(self, packets: Packets) -> NDArray[np.bool_]:
+        """Take back what ``packets`` emitted since they froze last; which of them have frozen."""
+        began = self._began[packets]
+        frozen = np.asarray(began != _NOT_FROZEN, bool)
+        if self.has_nested(packets).any():
+            self._void.append((packets, self._freezings[packets], self._n_freezings))
+        if frozen.any():
+            self._withdrawn.append((packets[frozen], began[frozen], len(self._emitted)))
+        return frozen
 
     def commit(self, packets: Packets) -> NDArray[np.int64]:
         """The commit that says what each of ``packets`` is now."""
@@ -141,6 +214,43 @@ class EmissionLog:
             )
         )
 
+    def latest(self, packets: Packets) -> NDArray[np.int64]:
+        """The last commit of each of ``packets``."""
+        return self._commit_of[packets]
+
+    @property
+    def moment(self) -> int:
+        """Tells what is emitted before from what is emitted later."""
+        return len(self._emitted)
+
+    def emitted_before(self, packets: Packets, moments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many times each of ``packets`` was emitted before a moment of each."""
+        sizes = [len(e.packets) for e in self._emitted]
+        span = self.moment + 1
+        owners = _joined([e.packets for e in self._emitted], np.int64)
+        numbers = np.repeat(np.arange(self.moment), sizes)
+        emitted = np.sort((owners * span + numbers)[self._standing(owners, numbers)])
+        first = packets * span
+        counts = np.searchsorted(emitted, first + moments) - np.searchsorted(emitted, first)
+        return counts.astype(np.int64)
+
+    def _standing(self, owners: Packets, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which emissions have not been withdrawn: their packets, and what number each is."""
+        stands = np.ones(len(owners), bool)
+        for packets, began, until in self._withdrawn:
+            first = np.full(len(self._dirty), until)
+            first[packets] = began
+            stands &= (numbers < first[owners]) | (numbers >= until)
+        return stands
+
+    def own_numbers(self, n: int) -> NDArray[np.int64]:
+        """The number of each commit among those of its packet; for -1 the same."""
+        owners = _joined(self._packets, np.int64)
+        own_number = np.full(self._n_commits + 1, _NO_COMMIT, np.int64)
+        counts = np.bincount(owners, minlength=n)
+        own_number[np.argsort(owners, kind="stable")] = ranges(np.zeros(n, np.int64), counts)
+        return own_number
+
     def seal(self, failed: NDArray[np.bool_]) -> tuple[Ragged, Ragged]:
         """What each packet emits, and what it was at each commit; nothing of those that failed.
 
@@ -155,11 +265,7 @@ class EmissionLog:
         sizes = [len(e.packets) for e in emitted]
         commit_owners = _joined(self._packets, np.int64)
         parents = _joined(self._parents, np.int64)
-        # Number the commits of each packet from 0.
-        order = np.argsort(commit_owners, kind="stable")
-        counts = np.bincount(commit_owners, minlength=n)
-        own_number = np.full(self._n_commits + 1, _NO_COMMIT, np.int64)
-        own_number[order] = ranges(np.zeros(n, np.int64), counts)
+        own_number = self.own_numbers(n)
         no_header = np.zeros((len(self._columns), 0), np.uint64)
         commits = Ragged.of(
             commit_owners,
@@ -176,8 +282,9 @@ class EmissionLog:
             "table": _joined([e.tables for e in emitted], np.int32),
             "cookie": _joined([e.cookies for e in emitted], np.uint64),
         }
-        if failed.any():
-            stands = ~failed[owners]
+        stands = ~failed[owners]
+        stands &= self._standing(owners, np.repeat(np.arange(len(emitted)), sizes))
+        if not stands.all():
             owners = owners[stands]
             columns = {name: column[stands] for name, column in columns.items()}
         return Ragged.of(owners, n, **columns), commits

@@ -13,31 +13,53 @@ of what happened, and :mod:`flowvm.pipeline.machine` decides how much of them st
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.actions.base import Operands, Operation, Packets, Subfield, TableCall
+from flowvm.actions.base import (
+    Action,
+    Forerunner,
+    Operands,
+    Operation,
+    Packets,
+    Subfield,
+    TableCall,
+)
 from flowvm.actions.write import subfield_pieces
 from flowvm.columns import FRAG_ANY, Column
 from flowvm.fields import NW_FRAG_BITS, TP_DST_BITS, TP_SRC_BITS
 from flowvm.flow import ReservedPort
+from flowvm.packet.keys import count_tags
 from flowvm.pipeline import bits
-from flowvm.pipeline.actionset import ActionSets
+from flowvm.pipeline.actionset import ActionSets, SavedSets
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.emission import EmissionLog, Reason
+from flowvm.pipeline.group_run import GroupHits
+from flowvm.pipeline.hashing import five_tuple
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
-from flowvm.pipeline.stack import Stacks
+from flowvm.pipeline.original_tuple import have_original, swapped
+from flowvm.pipeline.recirculation import (
+    NOT_FROZEN,
+    NOT_RECEIVED,
+    RECIRC_ID_BITS,
+    DatapathLog,
+    thaw,
+)
+from flowvm.pipeline.stack import SavedStacks, Stacks
 from flowvm.text.values import format_value
 
 if TYPE_CHECKING:
     from flowvm.pipeline.state import State
+    from flowvm.pipeline.travel import Leg
 
 MAX_DEPTH = 64
 MAX_RESUBMITS = 4096
 START_TABLE = 0
+_TAG_BYTES = 4
 _FRAMES = 20_000
 OF_ACTION_SET, OF_ACTION = -1, -2
 """Lists of actions that no rule has: an action set, and one within an action."""
@@ -64,14 +86,26 @@ class Recorder(Protocol):
     def action(self, rule: int, position: int) -> None:
         """The action at ``position`` of a list begins: the rule's, or ``OF_ACTION_SET``..."""
 
-    def nest(self, *, rest: bool = False) -> None:
-        """The list within the current action begins, or the ``rest`` of the list it is in.
+    def rest(self) -> object:
+        """What comes after the current action in its list, for :meth:`nest`."""
+
+    def nest(self, rest: object = None) -> None:
+        """The list within the current action begins, or the ``rest`` of the list it was in.
 
         What happens to the action set is undone by :meth:`unnest`.
         """
 
+    def repeat(self) -> None:
+        """The list that began last begins again, with an empty action set."""
+
     def unnest(self) -> None:
         """That list is through."""
+
+    def bucket(self, bucket_id: int, actions: Sequence[Action]) -> None:
+        """A bucket of a group begins, which does ``actions``."""
+
+    def end_bucket(self) -> None:
+        """That bucket is through."""
 
     def action_set(self) -> None:
         """The action set begins."""
@@ -81,6 +115,9 @@ class Recorder(Protocol):
 
     def learned(self, events: LearnEvents) -> None:
         """A learn action makes (or makes again) a flow."""
+
+    def resume(self, leg: Leg) -> Recorder:
+        """Will be told what becomes of a copy that goes on after recirculation."""
 
     def detail(self, text: str) -> None:
         """What an action did."""
@@ -94,11 +131,17 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class Hits:
-    """One lookup of some packets in a table; ``rules`` is -1 for a miss."""
+    """One lookup of some packets in a table; ``rules`` is -1 for a miss.
+
+    ``grown`` is how many bytes longer the packets are by then than they came in, ``freezings`` in
+    which translation of each it is.
+    """
 
     table: int
     packets: Packets
     rules: NDArray[np.int64]
+    grown: NDArray[np.int64]
+    freezings: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -124,6 +167,16 @@ class TimeoutCut:
     def shifted(self, first: int) -> TimeoutCut:
         """The same, with packets counted from ``first``."""
         return replace(self, packets=self.packets + first)
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenPackets:
+    """What packets are when the datapath is to take up them, or copies of them, again."""
+
+    packets: Packets
+    stacks: SavedStacks
+    action_sets: SavedSets
+    steps: NDArray[np.int64]
 
 
 class Pending:
@@ -173,11 +226,17 @@ class Run:
         self.halted = np.zeros(n, bool)
         self.depth = np.zeros(n, np.int32)
         self.resubmits = np.zeros(n, np.int32)
+        self.grown = np.zeros(n, np.int64)
+        """How many bytes longer each packet is, as counters see it, than it came in."""
         self.table = np.full(n, START_TABLE, np.int32)
         self.rule = np.full(n, -1, np.int64)
         """The rule whose actions each packet is executing: gives cookies and tells table misses."""
         self.last_table = np.full(n, START_TABLE, np.int32)
         self.last_rule = np.full(n, -1, np.int64)
+        self.received = np.full(n, NOT_RECEIVED, np.int64)
+        """The hash with which the datapath received each packet that it has taken up again."""
+        self.failed_again = np.zeros(n, bool)
+        """Packets that failed after the datapath had taken them up again."""
         self.errors: dict[int, str] = {}
         self.unsupported: dict[int, str] = {}
         self.volatile = np.zeros(n, bool)
@@ -187,12 +246,17 @@ class Run:
         self.learned: list[LearnEvents] = []
         self.timeout_cuts: list[TimeoutCut] = []
         self.emissions = EmissionLog(self)
+        self.datapath = DatapathLog(self)
         self.stacks = Stacks(n)
         self.action_sets = ActionSets(n)
         self.at_end = True
         """Whether nothing comes after the action that is being executed, action sets aside."""
+        self.in_action_set = False
+        self.group_hits: list[GroupHits] = []
+        self.frozen: list[FrozenPackets] = []
+        self._in_bucket = False
+        self._steps_before = np.zeros(n, np.int64)
         self._learnable = self.state.program.learnable
-        self._in_action_set = False
 
     # -- the pipeline ---------------------------------------------------------------------------
 
@@ -210,27 +274,34 @@ class Run:
         if self.recorder:
             self.recorder.begin(self)
         packets = np.flatnonzero(~self.halted)
-        self._call(START_TABLE, packets, self.columns[Column.IN_PORT][packets], first=True)
-        self.execute_action_sets(packets)
+        frozen = self.columns[Column.RECIRC][packets] >> np.uint64(RECIRC_ID_BITS.shift)
+        for number in _distinct(frozen.astype(np.int32)):
+            some = packets[frozen == number]
+            table = START_TABLE if number == NOT_FROZEN else thaw(self, some, number)
+            self._call(table, some, self.columns[Column.IN_PORT][some], first=True)
+        failed = [*self.errors, *self.unsupported]
+        self.execute_action_sets(packets[~np.isin(packets, failed)] if failed else packets)
 
     def execute_action_sets(self, packets: Packets) -> None:
         """Execute the action sets of ``packets``, which are empty then."""
-        stopped = [*self.errors, *self.unsupported]
-        if stopped:
-            packets = packets[~np.isin(packets, stopped)]
         lists = list(self.action_sets.execution(packets))
         self.action_sets.clear(packets)
+        before = self.emissions.freezings(packets)
         mark = self.recorder.mark() if self.recorder else None
         at_end, self.at_end = self.at_end, True
         for operations, operands, some in lists:
             if self.recorder and operations:
                 self.recorder.action_set()
-            self._in_action_set = True
+            outer, self.in_action_set = self.in_action_set, True
             self._execute_list(operations, operands, some, None, source=OF_ACTION_SET)
-            self._in_action_set = False
+            self.in_action_set = outer
         self.at_end = at_end
         if self.recorder:
             self.recorder.back(mark)
+        # A packet that the datapath took up again has had its set written anew since.
+        again = packets[self.emissions.freezings(packets) != before]
+        if len(again):
+            self.execute_action_sets(again)
 
     def call(self, table: int | None, packets: Packets, ports: NDArray[np.uint64]) -> None:
         """Look ``packets`` up in ``table`` (None: where they are) and come back when done.
@@ -254,10 +325,17 @@ class Run:
         ]
 
     def _call(
-        self, table: int, packets: Packets, ports: NDArray[np.uint64], *, first: bool = False
+        self,
+        table: int,
+        packets: Packets,
+        ports: NDArray[np.uint64],
+        *,
+        first: bool = False,
+        by_original: bool = False,
     ) -> None:
         before = self.depth[packets], self.table[packets], self.rule[packets]
         mark = self.recorder.mark() if self.recorder else None
+        in_bucket, self._in_bucket = self._in_bucket, False
         pending = Pending()
         pending.add(table, packets, ports)
         while (waiting := pending.next()) is not None:
@@ -265,14 +343,15 @@ class Run:
             if not first:
                 some, their_ports = self._within_limits(number, some, their_ports)
             first = False
-            self._visit(number, some, their_ports, pending)
+            self._visit(number, some, their_ports, pending, by_original=by_original)
+            by_original = False
+        self._in_bucket = in_bucket
         self.depth[packets], self.table[packets], self.rule[packets] = before
         if self.recorder:
             self.recorder.back(mark)
 
-    def _within_limits(
-        self, table: int, packets: Packets, ports: NDArray[np.uint64]
-    ) -> tuple[Packets, NDArray[np.uint64]]:
+    def within_depth(self, packets: Packets) -> NDArray[np.bool_]:
+        """Which of ``packets`` may go deeper; the others fail."""
         too_deep = self.depth[packets] >= MAX_DEPTH
         too_many = self.resubmits[packets] >= MAX_RESUBMITS
         if too_deep.any():
@@ -287,7 +366,12 @@ class Run:
                 f"over {MAX_RESUBMITS} resubmit actions",
                 "Too many resubmits",
             )
-        fine = ~(too_deep | too_many)
+        return ~(too_deep | too_many)
+
+    def _within_limits(
+        self, table: int, packets: Packets, ports: NDArray[np.uint64]
+    ) -> tuple[Packets, NDArray[np.uint64]]:
+        fine = self.within_depth(packets)
         packets, ports = packets[fine], ports[fine]
         self.resubmits[packets] += 1
         # Only a call that does not go forward counts as deeper (xlate_table_action).
@@ -295,12 +379,18 @@ class Run:
         return packets, ports
 
     def _visit(
-        self, table: int, packets: Packets, ports: NDArray[np.uint64], pending: Pending
+        self,
+        table: int,
+        packets: Packets,
+        ports: NDArray[np.uint64],
+        pending: Pending,
+        *,
+        by_original: bool,
     ) -> None:
         """Look ``packets`` up in ``table`` and execute what they find."""
         if not len(packets):
             return
-        rules = self._lookup(table, packets, ports)
+        rules = self._lookup(table, packets, ports, by_original=by_original)
         self.table[packets] = table
         self.rule[packets] = rules
         self.last_table[packets] = table
@@ -318,8 +408,10 @@ class Run:
             operands = tuple(o[:, rows] for o in shape.operands)
             self._execute_list(shape.operations, operands, packets[mine], pending)
 
-    def _lookup(self, table: int, packets: Packets, ports: NDArray[np.uint64]) -> NDArray[np.int64]:
-        columns = self.columns
+    def _lookup(
+        self, table: int, packets: Packets, ports: NDArray[np.uint64], *, by_original: bool
+    ) -> NDArray[np.int64]:
+        columns = swapped(self.columns, packets) if by_original else self.columns
         own_ports = columns[Column.IN_PORT][packets]
         columns[Column.IN_PORT][packets] = ports
         fragments = packets[
@@ -329,7 +421,8 @@ class Run:
         # With OVS's default fragment handling no lookup sees ports of any fragment.
         columns[Column.TP][fragments] = transport & _PORTS_MASK
         rules = self.state.lookup(table, columns, packets)
-        hits = Hits(table, packets, rules)
+        freezings = self.emissions.freezings(packets)
+        hits = Hits(table, packets, rules, self.grown[packets], freezings)
         self.hits.append(hits)
         if table in self._learnable:
             wanted = self.state.program.learnable_columns
@@ -374,6 +467,12 @@ class Run:
                 self._table_call(
                     operation, packets, operands[position][0], pending, position == last
                 )
+            elif isinstance(operation, Forerunner):
+                rest = slice(position + 1, None)
+                operation.execute_with_rest(
+                    self, packets, operands[position], operations[rest], operands[rest]
+                )
+                break
             else:
                 alive = operation.execute(self, packets, operands[position])
         self.at_end = at_end
@@ -387,12 +486,24 @@ class Run:
         last: bool,
     ) -> None:
         if call.swap_conntrack:
-            self.stop_unsupported(packets, "resubmit with ct")
+            self._call_by_original(call.table, packets, ports)
         elif last and pending is not None:
             for number, some, their_ports in self._by_table(call.table, packets, ports):
                 pending.add(number, some, their_ports)
         else:
             self.call(call.table, packets, ports)
+
+    def _call_by_original(
+        self, table: int | None, packets: Packets, ports: NDArray[np.uint64]
+    ) -> None:
+        """Look up by what connections began with; packets of none go on without."""
+        known = have_original(self.columns, packets)
+        if self.recorder and not known.all():
+            self.recorder.error("resubmit(ct) with non-tracked or non-IP packet!")
+        if not known.any():
+            return
+        for number, some, their_ports in self._by_table(table, packets[known], ports[known]):
+            self._call(number, some, their_ports, by_original=True)
 
     def execute(
         self, operations: tuple[Operation, ...], operands: tuple[Operands, ...], packets: Packets
@@ -408,6 +519,14 @@ class Run:
         """As :meth:`execute`, and the recorder is told; for use within its ``nest``."""
         self._execute_list(operations, operands, packets, None, source=OF_ACTION)
 
+    def execute_bucket(
+        self, operations: tuple[Operation, ...], operands: tuple[Operands, ...], packets: Packets
+    ) -> None:
+        """As :meth:`execute_inner`, for a bucket of a group."""
+        outer, self._in_bucket = self._in_bucket, True
+        self._execute_list(operations, operands, packets, None, source=OF_ACTION)
+        self._in_bucket = outer
+
     # -- what operations ask of a run -------------------------------------------------------------
 
     def read(self, packets: Packets, source: Subfield) -> Operands:
@@ -420,8 +539,9 @@ class Run:
         if reason is not Reason.ACTION:
             self.emissions.emit(packets, self._controller(packets), reason=reason)
             return
-        if self._in_action_set:
-            self.emissions.emit(packets, self._controller(packets), reason=Reason.ACTION_SET)
+        if self._in_bucket or self.in_action_set:
+            why = Reason.GROUP if self._in_bucket else Reason.ACTION_SET
+            self.emissions.emit(packets, self._controller(packets), reason=why)
             return
         rules = self.rule[packets]
         miss = (rules >= 0) & self.state.rules.is_table_miss[rules]
@@ -477,9 +597,73 @@ class Run:
         """No further action for ``packets``, wherever they are (``exit``)."""
         self.halted[packets] = True
 
+    def recirculate(self, packets: Packets) -> None:
+        """The datapath takes up ``packets`` again, as they are now, and what follows is for those.
+
+        Limits begin anew, and counters count what the packets have become.
+        """
+        self.emissions.freeze(packets)
+        self.frozen.append(
+            FrozenPackets(
+                packets,
+                self.stacks.save(packets),
+                self.action_sets.save(packets),
+                self.datapath.counts(packets),
+            )
+        )
+        self._steps_before[packets] = self.datapath.counts(packets)
+        self.depth[packets] = 0
+        self.resubmits[packets] = 0
+        now, before = (columns[Column.VLAN][packets] for columns in (self.columns, self.original))
+        self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
+
+    def received_hashes(self, packets: Packets) -> NDArray[np.int64]:
+        """The hash with which the datapath received each of ``packets``."""
+        known = self.received[packets]
+        arrived = five_tuple(self.original, packets, 0).astype(np.int64)
+        return np.where(known == NOT_RECEIVED, arrived, known)
+
+    def come_back(self, n_frozen: int) -> None:
+        """Let packets go on as they were when they froze, but for the first ``n_frozen`` times."""
+        seen = np.zeros(len(self.halted), bool)
+        for frozen in self.frozen[n_frozen:]:
+            first = ~seen[frozen.packets]
+            self.datapath.come_back(frozen.packets[first], frozen.steps[first])
+            seen[frozen.packets] = True
+        for frozen in reversed(self.frozen[n_frozen:]):
+            self.stacks.restore(frozen.packets, frozen.stacks)
+            self.action_sets.restore(frozen.packets, frozen.action_sets)
+        del self.frozen[n_frozen:]
+
+    def revive(self, packets: Packets, came_back: NDArray[np.bool_]) -> None:
+        """Let those of ``packets`` go on that :meth:`halt` alone has stopped.
+
+        And those that failed when they were through the datapath once more, but have now
+        ``came_back`` to where they had not been.
+        """
+        self.failed_again[packets[came_back]] = False
+        self.go_on(packets)
+
+    def go_on(self, packets: Packets) -> None:
+        """Let ``packets`` do further actions after ``exit``, but for those that failed."""
+        failed = [*self.errors, *self.unsupported]
+        self.halted[packets] = np.isin(packets, failed) | self.failed_again[packets]
+
     def fail(self, packets: Packets, detail: str, reason: str) -> None:
-        """Drop ``packets`` whole, with what they had output before, as a failed translation."""
-        for packet in packets.tolist():
+        """Drop ``packets`` whole, with what they had output before, as a failed translation.
+
+        Of those that have been through the datapath since, what they output after that.
+        """
+        again = self.emissions.withdraw(packets)
+        # Steps of the datapath and lessons are not taken back.
+        beyond = again & (self.datapath.counts(packets) > self._steps_before[packets])
+        taught = [change.packets for change in (*self.learned, *self.timeout_cuts)]
+        if taught:
+            beyond |= self.emissions.has_nested(packets) & np.isin(packets, np.concatenate(taught))
+        for packet in packets[beyond].tolist():
+            self.unsupported.setdefault(packet, f"{detail} after recirculation")
+        self.failed_again[packets[again]] = True
+        for packet in packets[~again].tolist():
             self.errors.setdefault(packet, reason)
         self.halted[packets] = True
         if self.recorder and len(packets):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from flowvm.columns import Column
 from flowvm.flow import Flow
-from flowvm.pipeline.subtable import KeyIndex, Mask
+from flowvm.pipeline.subtable import KeyIndex, Mask, bring_together
 from flowvm.text.canonical import canonical_match
 
 if TYPE_CHECKING:
@@ -294,11 +294,9 @@ def _sorted(target: Target, events: Sequence[LearnEvents]) -> _InOrder:
         contents[1 : 1 + len(e.operands), at : at + len(e.packets)] = e.operands
         at += len(e.packets)
     in_packet = np.concatenate([e.order for e in events])
-    order = np.lexsort((in_packet, packets, *keys[::-1]))
+    order, begins = bring_together(keys, packets * (in_packet.max() + 1) + in_packet)
     packets, keys, templates = packets[order], keys[:, order], templates[order]
     contents = contents[:, order]
-    begins = np.ones(len(packets), bool)
-    begins[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
     starts = np.flatnonzero(begins)
     differs = begins.copy()
     differs[1:] |= (contents[:, 1:] != contents[:, :-1]).any(axis=0)

@@ -3,7 +3,8 @@
 A batch is taken in chunks. The packets of a chunk are sorted into paths; a path that is not known
 yet is run by one packet, against the state as it is when the chunk begins. Then it is found out how
 many packets of the chunk, from the first on, saw what they would have seen had those before them
-been settled. Those stand, and the rest is taken up again. No rule expires within a chunk.
+been settled. Those stand, and the rest is taken up again. Rules that expire meanwhile may be there
+for longer only as far as no packet notices.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.conntrack.table import Tracking
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
 from flowvm.pipeline.bits import Columns
@@ -19,10 +21,12 @@ from flowvm.pipeline.learning import Alterations, History, LearnEvents
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.ragged import ranges
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
-from flowvm.pipeline.rules import SECOND
+from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
+from flowvm.pipeline.travel import Journal, Leg, World
 
 MAX_CHUNK = 32_768
+MILLISECOND = 1_000_000
 
 
 class Machine:
@@ -67,11 +71,20 @@ class Machine:
             stop = min(at + size, at + self._until_expiry(times[at:]))
             part = slice(at, stop)
             paths, path_of = self._paths(columns[:, part], lengths[part], numbers[part], recorder)
-            steps = _Steps(paths, path_of, lengths[part], times[part])
-            good = self._settle(steps)
-            stretches.append(Stretch(first + at, paths, path_of[:good]))
+            n_translated = _before_steps(paths, path_of)
+            if n_translated:
+                path_of = path_of[:n_translated]
+                steps = _Steps(paths, path_of, lengths[part], times[part])
+                good = self._settle(steps)
+                stretches.append(Stretch(first + at, paths, path_of[:good]))
+            else:
+                in_time = np.searchsorted(times[part], self.state.deadline, side="right")
+                path_of = path_of[: int(in_time)]
+                stretch = self._travel(batch, first + at, path_of, _Guide(self, paths, recorder))
+                good = len(stretch.path_of)
+                stretches.append(stretch)
             # Packets that meet what others learn are taken in small steps until they are through.
-            size = 4 * good if at + good == stop else max(1, good)
+            size = 4 * size if good == len(path_of) else max(1, good)
             at += good
         return stretches
 
@@ -81,12 +94,34 @@ class Machine:
         self._cache.drop_through(removed, self.state)
 
     def _until_expiry(self, times: NDArray[np.int64]) -> int:
-        """How many packets, from the first on, come before anything can expire."""
-        horizon = self.state.deadline
-        shortest = self.state.program.shortest_timeout
-        if shortest is not None:
-            horizon = min(horizon, int(times[0]) + shortest * SECOND)
+        """How many packets, from the first on, come before anything can expire that matters.
+
+        What expires unnoticed, :meth:`_before_outlived` finds; but not what is learned only now,
+        nor where it matters to more than the packets that hit it.
+        """
+        program = self.state.program
+        minded = self.state.owns_learned or program.conjunctions.tables
+        horizon = self.state.deadline if minded else NEVER
+        if program.shortest_timeout is not None:
+            horizon = min(horizon, int(times[0]) + program.shortest_timeout * SECOND)
         return int(np.searchsorted(times, horizon, side="right"))
+
+    def _before_outlived(self, steps: _Steps, good: int) -> int:
+        """How many of the first packets come before one that needs a rule whose time is over."""
+        state = self.state
+        now = int(steps.times[good - 1])
+        if now <= state.deadline:
+            return good
+        deadlines = state.rules.deadlines()
+        ends = np.full(len(steps.paths), NEVER)
+        hits = steps.paths.hits
+        np.minimum.at(ends, hits.owner_of_entries(), deadlines[hits["rule"]])
+        for events in steps.paths.learned:
+            rules = state.find_exactly(events.template.target, events.keys)
+            known = np.flatnonzero(rules >= 0)
+            np.minimum.at(ends, events.packets[known], deadlines[rules[known]])
+        late = np.flatnonzero(steps.times[:good] > ends[steps.path_of[:good]])
+        return int(late[0]) if len(late) else good
 
     def _paths(
         self,
@@ -124,13 +159,48 @@ class Machine:
             found[column] = columns[column][packets]
         return found
 
+    def _travel(
+        self, batch: PacketBatch, first: int, path_of: NDArray[np.int64], guide: _Guide
+    ) -> Stretch:
+        """Take packets from ``first`` on to their end, one after the other.
+
+        It ends with the last of those that ``path_of`` tells the paths of, or else with one that
+        changes more than counters and connections, so that paths may be different after it.
+        """
+        journal = Journal(len(path_of))
+        written = sorted(self.state.program.written.items())
+        world = World(guide, journal, self.state.connections, self.state.steps, written)
+        good = 0
+        for packet, path in enumerate(path_of.tolist()):
+            time = int(batch.times[first + packet])
+            if packet and not guide.is_plain(path):
+                break
+            frame = batch.frames[first + packet]
+            leg = Leg(
+                packet,
+                packet,
+                batch.columns[:, first + packet],
+                frame,
+                Tracking(),
+                (packet,),
+                path=path,
+            )
+            guide.time, world.now = time, time // MILLISECOND
+            guide.account(path, len(frame))
+            world.travel(leg)
+            good += 1
+            if guide.has_changed:
+                break
+        guide.settle()
+        return Stretch(first, guide.paths, path_of[:good], journal.finish(good))
+
     def _settle(self, steps: _Steps) -> int:
         """Let packets become part of the state as far as they saw what they should have seen.
 
         Returns how many.
         """
         state = self.state
-        good = steps.before_volatile()
+        good = self._before_outlived(steps, steps.before_volatile())
         histories = self._histories(steps, good)
         altered = learning.alterations(histories)
         whole = good
@@ -148,6 +218,7 @@ class Machine:
             self._forget(alteration)
         if self._cache.paths is not None and self._cache.paths.volatile.any():
             self._cache.drop(self._cache.paths.volatile)
+        self._advance(state.now)
         return good
 
     def _histories(self, steps: _Steps, good: int) -> list[History]:
@@ -170,6 +241,9 @@ class Machine:
         number = altered.index().find(keys)
         rules = consults["rule"][same_table]
         priority = np.where(rules >= 0, self.state.rules.priority[rules], -1)
+        if altered.target.table in self.state.program.conjunctions.tables:
+            # There the rule that was found need not be of the priority that made it be found.
+            priority[:] = -1
         hit = np.flatnonzero((number >= 0) & (priority <= altered.target.priority))
         return consults.owner_of_entries()[same_table[hit]], altered.since[number[hit]]
 
@@ -203,6 +277,83 @@ class Machine:
                 longer = (column[mine] == 0) | (column[mine] > seconds)
                 column[mine[longer]] = seconds
         self.state.note_deadlines(mine)
+
+
+def _before_steps(paths: Paths, path_of: NDArray[np.int64]) -> int:
+    """How many packets come before the first with a step for the datapath."""
+    if not len(paths.steps["step"]):
+        return len(path_of)
+    stepping = np.flatnonzero(paths.steps.counts[path_of])
+    return int(stepping[0]) if len(stepping) else len(path_of)
+
+
+class _Guide:
+    """Finds the paths of legs one by one, and settles them.
+
+    ``has_changed`` tells that one of them has changed more than counters. ``time`` (ns) is when the
+    packet on its way came in.
+    """
+
+    def __init__(self, machine: Machine, paths: Paths, recorder: Recorder | None) -> None:
+        self.paths = paths
+        self.time = 0
+        self.has_changed = False
+        self._machine = machine
+        self._recorder = recorder
+        self._remembers = paths is machine._cache.paths
+        self._plain = paths.plain()
+        self._waiting: list[tuple[int, int, int]] = []
+
+    def is_plain(self, path: int) -> bool:
+        """Whether a path changes nothing but counters."""
+        if path >= len(self._plain):
+            self._plain = self.paths.plain()
+        return bool(self._plain[path])
+
+    def take(self, leg: Leg) -> int:
+        """The path of ``leg``, accounted for."""
+        path = self._find(leg.columns[:, None]) if self._remembers else self._run(leg)
+        self.account(path, len(leg.frame))
+        return path
+
+    def _find(self, columns: NDArray[np.uint64]) -> int:
+        cache = self._machine._cache
+        number = cache.number(columns, may_forget=False)
+        path = int(cache.paths_of(number)[0])
+        if path < 0:
+            self.settle()
+            run = Run(self._machine.state, self._machine._examples(columns, np.zeros(1, np.int64)))
+            run.run()
+            cache.remember(number, Paths.of(run))
+            assert cache.paths is not None
+            self.paths = cache.paths
+            path = len(self.paths) - 1
+        return path
+
+    def _run(self, leg: Leg) -> int:
+        self.settle()
+        recorder = None if self._recorder is None else self._recorder.resume(leg)
+        run = Run(self._machine.state, list(leg.columns[:, None]), recorder)
+        run.run()
+        self.paths = self.paths.extended(Paths.of(run))
+        return len(self.paths) - 1
+
+    def account(self, path: int, length: int) -> None:
+        """Let a packet of ``length`` bytes be one that took ``path``."""
+        plain = self.is_plain(path)
+        if not plain:
+            self.settle()
+        self._waiting.append((path, length, self.time))
+        if not plain:
+            self.settle()
+            self.has_changed = True
+
+    def settle(self) -> None:
+        """Let what was accounted for become part of the state."""
+        if self._waiting:
+            path_of, lengths, times = np.array(self._waiting, np.int64).T
+            self._machine._settle(_Steps(self.paths, path_of, lengths, times))
+            self._waiting.clear()
 
 
 class _Steps:
@@ -245,8 +396,18 @@ class _Steps:
         entries, which = self.paths.hits.of_owners(taken)
         rules, through = self.paths.hits["rule"][entries], taken[which]
         np.add.at(state.rules.n_packets, rules, members[through])
-        np.add.at(state.rules.n_bytes, rules, n_bytes[through].astype(np.int64))
+        n_bytes = n_bytes.astype(np.int64)
+        grown = self.paths.hits["grown"][entries] * members[through]
+        np.add.at(state.rules.n_bytes, rules, n_bytes[through] + grown)
         np.maximum.at(state.rules.used, rules, self.times[last[through]])
+        if state.groups is not None:
+            entries, which = self.paths.group_hits.of_owners(taken)
+            through = taken[which]
+            hits = {name: some[entries] for name, some in self.paths.group_hits.columns.items()}
+            grown = hits["grown"] * members[through]
+            state.groups.count(
+                hits["group"], hits["bucket"], members[through], n_bytes[through] + grown
+            )
 
     def events(self, good: int) -> list[LearnEvents]:
         """What the first ``good`` packets learn.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, Operation, TableCall
-from flowvm.actions.group import Group
+from flowvm.actions.group import Group, ToGroup
 from flowvm.actions.mod import WriteQuietly
 from flowvm.actions.output import Controller, Emit, Enqueue, Output
 from flowvm.actions.set_field import MoveBits
@@ -31,17 +31,18 @@ from flowvm.pipeline.learning import Target
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
 from flowvm.pipeline.subtable import Mask
+from flowvm.text.parse import FLAGS
 
 Rules = NDArray[np.int64]
 
 KEEP_COOKIE = (1 << 64) - 1
 """A new cookie that leaves the cookie of an existing flow alone (OVS_BE64_MAX)."""
 
-_KEPT_FLAGS = ("send_flow_rem", "no_packet_counts", "no_byte_counts")
-"""The flags that a flow has, and not only the message that makes it."""
-
-_WITHOUT_PORT = (TableCall, WriteBits, WriteMasked, WriteQuietly, MoveBits, PopTag, PushTag, SetTag)
-"""Operations that are neither outputs nor hold any: what most rules consist of."""
+_FLAT = (
+    *(Emit, ToGroup, TableCall, WriteBits, WriteMasked, WriteQuietly),
+    *(MoveBits, PopTag, PushTag, SetTag),
+)
+"""What most rules consist of: operations that hold no others, and if they output are an Emit."""
 
 
 class FlowModError(ValueError):
@@ -126,13 +127,13 @@ class _Modifier:
     def apply(self) -> None:
         match self._mod.command:
             case Command.ADD:
-                self._add(self._table or 0)
+                self._add(self._table or 0, self._mod.cookie or 0)
             case Command.MODIFY | Command.MODIFY_STRICT:
                 self._modify()
             case Command.DELETE | Command.DELETE_STRICT:
                 for rule in self._concerned(self._tables()).tolist():
                     if self._state.rules.alive[rule]:
-                        self._state.remove(rule, "delete")
+                        self._state.remove(rule)
 
     # -- which flows ----------------------------------------------------------------------------
 
@@ -144,8 +145,13 @@ class _Modifier:
 
     def _concerned(self, tables: Sequence[int]) -> Rules:
         """The rules that the flow mod is about."""
-        find = self._find_strictly if self._mod.command.is_strict else self._find_loosely
-        rules = np.concatenate([np.zeros(0, np.int64), *map(find, tables)])
+        if self._mod.command.is_strict:
+            rules = _joined(map(self._find_strictly, tables))
+        elif not self._wanted.mask.columns:
+            rules = np.flatnonzero(self._state.rules.alive)
+            rules = rules[np.isin(self._state.rules.table[rules], np.array(tables, np.int32))]
+        else:
+            rules = _joined(map(self._find_loosely, tables))
         if self._mod.with_cookie is not None:
             value, mask = map(np.uint64, self._mod.with_cookie)
             rules = rules[(self._state.rules.cookie[rules] ^ value) & mask == 0]
@@ -180,7 +186,7 @@ class _Modifier:
                 found.append(some[rules.alive[some]])
                 some = rules.next_with_key[some]
                 some = some[some >= 0]
-        return np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
+        return np.sort(_joined(found))
 
     def _that_output(self, rules: Rules, port: int) -> Rules:
         """Those of ``rules`` that have an output action to ``port``."""
@@ -199,13 +205,13 @@ class _Modifier:
         def uses(action: Action) -> bool:
             return isinstance(action, Group) and action.group_id == group
 
-        return self._with_action(rules, uses, None, group)
+        return self._with_action(rules, uses, ToGroup, group)
 
     def _with_action(
         self,
         rules: Rules,
         test: Callable[[Action], bool],
-        operation: type[Operation] | None,
+        operation: type[Operation],
         operand: int,
     ) -> Rules:
         """Those of ``rules`` an action of which, at any depth, passes ``test``.
@@ -218,7 +224,7 @@ class _Modifier:
         for number in np.unique(numbers).tolist():
             mine = np.flatnonzero(numbers == number)
             shape = state.shapes[number]
-            if all(type(o) in _WITHOUT_PORT or type(o) is operation for o in shape.operations):
+            if all(type(one) in _FLAT for one in shape.operations):
                 rows = state.rules.row[rules[mine]]
                 for one, operands in zip(shape.operations, shape.operands, strict=True):
                     if type(one) is operation:
@@ -231,7 +237,7 @@ class _Modifier:
 
     # -- what happens to them -------------------------------------------------------------------
 
-    def _add(self, table: int) -> None:
+    def _add(self, table: int, cookie: int) -> None:
         state, mod, wanted = self._state, self._mod, self._wanted
         target = Target(table, mod.priority, wanted.mask)
         rule = int(state.find_exactly(target, wanted.column)[0])
@@ -243,7 +249,7 @@ class _Modifier:
             idle_timeout=mod.idle_timeout,
             hard_timeout=mod.hard_timeout,
             importance=mod.importance if self._protocol.importance else 0,
-            flags=tuple(flag for flag in mod.flags if flag in _KEPT_FLAGS),
+            flags=self._flags(),
         )
         times = np.array([state.now])
         if rule < 0:
@@ -251,15 +257,27 @@ class _Modifier:
                 raise FlowModError(f"the flow overlaps with another: {flow}")
             (rule,) = state.rules.append(1).tolist()
             state.add_rules(target, np.array([rule]), wanted.column, times)
-            state.rules.cookie[rule] = mod.cookie or 0
+            state.rules.cookie[rule] = cookie
         else:
             state.rules.created[rule] = state.now
-            if mod.cookie != KEEP_COOKIE:
-                state.rules.cookie[rule] = mod.cookie or 0
+            if cookie != KEEP_COOKIE:
+                state.rules.cookie[rule] = cookie
         state.rules.idle_timeout[rule] = mod.idle_timeout
         state.rules.hard_timeout[rule] = mod.hard_timeout
-        resets = not self._protocol.modern or "reset_counts" in mod.flags
-        self._rewrite(np.array([rule]), Edit(mod.actions, flow), resets)
+        self._rewrite(np.array([rule]), Edit(mod.actions, flow))
+
+    def _flags(self) -> tuple[str, ...]:
+        """The flags that a new flow gets: those of the message, and what the protocol implies."""
+        kept = set(self._mod.flags)
+        if self._resets and self._mod.command is Command.ADD:
+            kept.add("reset_counts")
+        return tuple(flag for flag in FLAGS if flag in kept)
+
+    @property
+    def _resets(self) -> bool:
+        """Whether counters of a flow that is there begin anew."""
+        adds_anew = self._mod.command is Command.ADD and not self._protocol.modern
+        return adds_anew or "reset_counts" in self._mod.flags
 
     def _overlaps(self, target: Target) -> bool:
         """Whether some flow of this priority can match a packet that ``target``'s does."""
@@ -286,19 +304,20 @@ class _Modifier:
         mod, protocol = self._mod, self._protocol
         tables = (self._table or 0,) if protocol.modern else self._tables()
         rules = self._concerned(tables)
+        by_cookie = mod.with_cookie is not None and mod.with_cookie[1] != 0
+        cookie = KEEP_COOKIE if mod.cookie is None else mod.cookie
+        if cookie == KEEP_COOKIE and not by_cookie:
+            cookie = 0
         if not len(rules):
             # Only OpenFlow 1.0 and 1.1 say "add it if it is not there".
-            if not protocol.modern and mod.with_cookie is None and mod.cookie != KEEP_COOKIE:
-                self._add(self._table or 0)
+            if not protocol.modern and not by_cookie:
+                self._add(self._table or 0, cookie)
             return
-        cookie = mod.cookie
-        if cookie is None and mod.with_cookie is None:
-            cookie = 0
-        if not protocol.modern and cookie is not None and cookie != KEEP_COOKIE:
+        if not protocol.modern and cookie != KEEP_COOKIE:
             self._state.rules.cookie[rules] = cookie
-        self._rewrite(rules, Edit(mod.actions), "reset_counts" in mod.flags)
+        self._rewrite(rules, Edit(mod.actions))
 
-    def _rewrite(self, rules: Rules, edit: Edit, resets: bool) -> None:
+    def _rewrite(self, rules: Rules, edit: Edit) -> None:
         """Let ``rules`` do what the flow mod says, from now on."""
         state, lowered = self._state, self._lowered
         operations = tuple(step.operation for step in lowered)
@@ -312,7 +331,7 @@ class _Modifier:
         state.rules.row[rules] = row
         state.rules.template[rules] = -1
         state.rules.modified[rules] = state.now
-        if resets:
+        if self._resets:
             state.rules.n_packets[rules] = 0
             state.rules.n_bytes[rules] = 0
         for rule in rules.tolist():
@@ -322,3 +341,7 @@ class _Modifier:
         state.note_deadlines(rules)
         for shape in before:
             state.release(state.shapes[shape].operations)
+
+
+def _joined(parts: Iterable[Rules]) -> Rules:
+    return np.concatenate([np.zeros(0, np.int64), *parts])

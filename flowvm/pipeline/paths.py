@@ -19,7 +19,7 @@ from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.ragged import Ragged
 from flowvm.pipeline.result import Verdict
 from flowvm.pipeline.state import State
-from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
+from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask, bring_together
 
 MAX_PATHS = 1 << 16
 """So many paths are remembered; then they are forgotten, and memory stays bounded."""
@@ -31,6 +31,8 @@ class Paths:
 
     ``volatile`` marks a path whose outcome holds for the very moment it was run at only.
     ``consults`` are its lookups in tables that flows are learned into, with the key of each.
+    ``steps`` are what else than output the datapath does (:mod:`flowvm.pipeline.recirculation`).
+    ``hits`` and ``group_hits`` say by how many bytes packets have ``grown`` when they are counted.
     """
 
     verdict: NDArray[np.int8]
@@ -44,6 +46,8 @@ class Paths:
     commits: Ragged
     learned: tuple[LearnEvents, ...]
     cuts: tuple[TimeoutCut, ...]
+    group_hits: Ragged
+    steps: Ragged
 
     def __len__(self) -> int:
         return len(self.verdict)
@@ -62,7 +66,8 @@ class Paths:
         verdict[owners[~to_controller]] = Verdict.OUTPUT
         verdict[list(run.unsupported)] = Verdict.UNSUPPORTED
         verdict[failed] = Verdict.ERROR
-        hits = [(h.packets[h.rules >= 0], h.rules[h.rules >= 0]) for h in run.hits]
+        hit = [(h, h.rules >= 0) for h in run.hits]
+        hits = [(h.packets[some], h.rules[some], h.grown[some]) for h, some in hit]
         none = np.zeros(0, np.int64)
         return cls(
             verdict,
@@ -71,16 +76,28 @@ class Paths:
             run.volatile,
             {**run.unsupported, **run.errors},
             Ragged.of(
-                np.concatenate([none, *(packets for packets, _ in hits)]),
+                np.concatenate([none, *(packets for packets, _, _ in hits)]),
                 n,
-                rule=np.concatenate([none, *(rules for _, rules in hits)]),
+                rule=np.concatenate([none, *(rules for _, rules, _ in hits)]),
+                grown=np.concatenate([none, *(grown for _, _, grown in hits)]),
             ),
             _consults(run, n),
             emitted,
             commits,
             tuple(run.learned),
             tuple(run.timeout_cuts),
+            _group_hits(run, n),
+            run.datapath.seal(failed),
         )
+
+    def plain(self) -> NDArray[np.bool_]:
+        """Which of them change nothing but counters."""
+        plain = ~self.volatile
+        for events in self.learned:
+            plain[events.packets] = False
+        for cut in self.cuts:
+            plain[cut.packets] = False
+        return plain
 
     def extended(self, other: Paths) -> Paths:
         """These paths, and then those of ``other``."""
@@ -97,7 +114,21 @@ class Paths:
             self.commits.extended(other.commits),
             _merged((*self.learned, *(events.shifted(n) for events in other.learned))),
             (*self.cuts, *(cut.shifted(n) for cut in other.cuts)),
+            self.group_hits.extended(other.group_hits),
+            self.steps.extended(other.steps),
         )
+
+
+def _group_hits(run: Run, n: int) -> Ragged:
+    none = np.zeros(0, np.int64)
+    found = run.group_hits
+    return Ragged.of(
+        np.concatenate([none, *(h.packets for h in found)]),
+        n,
+        group=np.concatenate([none, *(h.groups for h in found)]),
+        bucket=np.concatenate([none, *(h.buckets for h in found)]),
+        grown=np.concatenate([none, *(h.grown for h in found)]),
+    )
 
 
 def _consults(run: Run, n: int) -> Ragged:
@@ -135,12 +166,13 @@ class PathCache:
         self._index = KeyIndex(len(self._key.columns))
         self._path_of_key = np.zeros(0, np.int64)
 
-    def number(self, columns: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def number(self, columns: NDArray[np.uint64], *, may_forget: bool = True) -> NDArray[np.int64]:
         """A number for each packet, the same for packets that agree on all bits that matter.
 
-        Numbers hold until the next call. ``columns`` has shape (columns, packets).
+        Numbers hold until the next call that ``may_forget``. ``columns`` has shape (columns,
+        packets).
         """
-        if len(self._index) > MAX_PATHS or (self.paths is not None and len(self.paths) > MAX_PATHS):
+        if may_forget and self._is_full():
             self._forget()
         keys = columns[list(self._key.columns)]
         keys &= self._key.array
@@ -153,6 +185,10 @@ class PathCache:
             nothing = np.full(len(new), NO_ENTRY, np.int64)
             self._path_of_key = np.concatenate([self._path_of_key, nothing])
         return numbers
+
+    def _is_full(self) -> bool:
+        known = 0 if self.paths is None else len(self.paths)
+        return max(known, len(self._index)) > MAX_PATHS
 
     def paths_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """The path that goes with each number, or -1 if it is not known."""
@@ -185,12 +221,8 @@ def distinct_keys(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which columns of ``keys`` are the first of their value, and which of those each equals."""
     n = keys.shape[1]
-    order = np.lexsort(keys[::-1]) if len(keys) else np.arange(n)
-    ordered = keys[:, order]
-    begins = np.ones(n, bool)
-    begins[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    order, begins = bring_together(keys, np.arange(n))
     group = np.cumsum(begins) - 1
-    # lexsort is stable: the first of each group is the first in the batch too.
     firsts = order[begins]
     which = np.empty(n, np.int64)
     which[order] = group

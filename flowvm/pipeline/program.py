@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.columns import Column
 from flowvm.flow import Flow
 from flowvm.names import Names
+from flowvm.packet.encode import needed_to_rewrite
+from flowvm.pipeline.conjunction import Conjunctions
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Operation
+    from flowvm.pipeline.group_table import GroupTable
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,20 @@ class Program:
     """Seconds: no flow that the program learns expires sooner after its last use."""
 
     statistics: Statistics
+
+    groups: GroupTable | None = None
+    """The groups of the switch; ``None`` if nothing is known of them."""
+
+    @cached_property
+    def conjunctions(self) -> Conjunctions:
+        """The rules that are clauses of conjunctive matches."""
+        return Conjunctions.of(self)
+
+    @cached_property
+    def wanted(self) -> frozenset[Column]:
+        """The columns of a packet that have to be known to run it and to write what leaves."""
+        written = needed_to_rewrite([Column(column) for column in self.written])
+        return written | {Column(column) for column in self.key.columns}
 
     @cached_property
     def learnable_columns(self) -> tuple[int, ...]:

@@ -44,6 +44,10 @@ class Ragged:
         """How many entries each owner has."""
         return np.diff(self.starts)
 
+    def counts_of(self, owner: int) -> int:
+        """How many entries that owner has."""
+        return int(self.starts[owner + 1] - self.starts[owner])
+
     def of_owners(self, owners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The entries of each of ``owners`` in turn, and the position in ``owners`` of each."""
         starts = self.starts[owners]

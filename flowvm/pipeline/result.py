@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.flow import Flow
+from flowvm.flow import Flow, ReservedPort
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.delivery import Delivery, Emissions
@@ -19,6 +19,7 @@ from flowvm.pipeline.state import State
 
 if TYPE_CHECKING:
     from flowvm.pipeline.paths import Paths
+    from flowvm.pipeline.travel import Travels
 
 ETHERNET_HEADER = 14
 
@@ -36,6 +37,10 @@ class Verdict(IntEnum):
         return self.name.lower()
 
 
+_RANK = np.array([2, 0, 1, 4, 3], np.int8)
+"""How much each verdict on a part of a packet's way says about the whole."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stretch:
     """Packets in a row, from ``first`` of the batch, and which of ``paths`` each one took."""
@@ -43,6 +48,53 @@ class Stretch:
     first: int
     paths: Paths
     path_of: NDArray[np.int64]
+    travels: Travels | None = None
+
+    @cached_property
+    def legs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The packet, counted from the first of these, of each leg of their ways, and its path."""
+        arrivals = np.arange(len(self.path_of))
+        if self.travels is None:
+            return arrivals, self.path_of
+        return (
+            np.concatenate([arrivals, self.travels.owners]),
+            np.concatenate([self.path_of, self.travels.path_of]),
+        )
+
+    def last_paths(self) -> NDArray[np.int64]:
+        """The path of the last leg of each packet."""
+        owners, paths = self.legs
+        last = np.empty(len(self.path_of), np.int64)
+        last[owners] = paths
+        return last
+
+    def departures(self, travels: Travels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The leg and the port of each packet that leaves."""
+        emissions, paths = self.paths.emissions, self.legs[1]
+        legs, entries = travels.emitted(emissions.counts[paths])
+        return legs, emissions["port"][emissions.of_owners(paths)[0][entries]]
+
+    def verdicts(self) -> NDArray[np.int8]:
+        """A :class:`Verdict` for each packet: of those of its legs the one that matters most."""
+        if self.travels is None:
+            verdicts: NDArray[np.int8] = self.paths.verdict[self.path_of]
+            return verdicts
+        owners, paths = self.legs
+        rank = np.zeros(len(self.path_of), np.int8)
+        # What a path emits need not leave: a meter may be in its way.
+        stopped_by = np.array([Verdict.UNSUPPORTED, Verdict.ERROR])
+        verdict = self.paths.verdict[paths]
+        np.maximum.at(rank, owners, np.where(np.isin(verdict, stopped_by), _RANK[verdict], 0))
+        legs, ports = self.departures(self.travels)
+        left = np.where(ports == ReservedPort.CONTROLLER, Verdict.CONTROLLER, Verdict.OUTPUT)
+        np.maximum.at(rank, owners[legs], _RANK[left])
+        for stopped, verdict in (
+            (self.travels.lost, Verdict.ERROR),
+            (self.travels.unsupported, Verdict.UNSUPPORTED),
+        ):
+            where = np.array(list(stopped), np.int64)
+            rank[where] = np.maximum(rank[where], _RANK[verdict])
+        return np.argsort(_RANK).astype(np.int8)[rank]
 
 
 class Result:
@@ -64,19 +116,19 @@ class Result:
     @cached_property
     def verdicts(self) -> NDArray[np.int8]:
         """A :class:`Verdict` for each packet."""
-        parts = [part.paths.verdict[part.path_of] for part in self.stretches]
+        parts = [part.verdicts() for part in self.stretches]
         return np.concatenate([np.zeros(0, np.int8), *parts])
 
     @cached_property
     def last_table(self) -> NDArray[np.int32]:
         """The table in which each packet was looked up last."""
-        parts = [part.paths.last_table[part.path_of] for part in self.stretches]
+        parts = [part.paths.last_table[part.last_paths()] for part in self.stretches]
         return np.concatenate([np.zeros(0, np.int32), *parts])
 
     @cached_property
     def last_rule(self) -> NDArray[np.int64]:
         """The rule that each packet hit last, or -1 if it missed there."""
-        parts = [part.paths.last_rule[part.path_of] for part in self.stretches]
+        parts = [part.paths.last_rule[part.last_paths()] for part in self.stretches]
         return np.concatenate([np.zeros(0, np.int64), *parts])
 
     @cached_property
@@ -87,26 +139,33 @@ class Result:
         found = []
         for part in self.stretches:
             last = part.first + len(part.path_of)
+            frames = self.batch.frames.take(np.arange(part.first, last))
+            columns = self.batch.columns[:, part.first : last]
+            owners, paths = part.legs
+            if part.travels is not None:
+                frames = Frames.concatenate([frames, part.travels.frames])
+                columns = np.concatenate([columns, part.travels.columns], axis=1)
             delivery = Delivery(
-                self.batch.frames.take(np.arange(part.first, last)),
-                self.batch.columns[:, part.first : last],
-                part.path_of,
-                part.paths.emissions,
-                part.paths.commits,
-                written,
+                frames, columns, paths, part.paths.emissions, part.paths.commits, written
             )
-            found.append(delivery.emissions_of_all().shifted(part.first))
+            emissions = delivery.emissions_of_all()
+            if part.travels is not None:
+                emissions = _in_order(emissions, part.travels, owners)
+            found.append(emissions.shifted(part.first))
         return Emissions.concatenate(found) if found else Emissions.none()
 
     def port_counts(self) -> dict[int, int]:
         """How many packets left by each port, without building a frame."""
         totals: dict[int, int] = {}
         for part in self.stretches:
-            emissions = part.paths.emissions
-            times = np.bincount(part.path_of, minlength=len(part.paths))
-            ports, which = np.unique(emissions["port"], return_inverse=True)
-            repeats = np.repeat(times, emissions.counts)
-            counts = np.bincount(which, weights=repeats, minlength=len(ports))
+            if part.travels is not None:
+                ports, counts = np.unique(part.departures(part.travels)[1], return_counts=True)
+            else:
+                emissions = part.paths.emissions
+                times = np.bincount(part.path_of, minlength=len(part.paths))
+                ports, which = np.unique(emissions["port"], return_inverse=True)
+                repeats = np.repeat(times, emissions.counts)
+                counts = np.bincount(which, weights=repeats, minlength=len(ports))
             for port, count in zip(ports.tolist(), counts.tolist(), strict=True):
                 if count:
                     totals[port] = totals.get(port, 0) + int(count)
@@ -121,10 +180,13 @@ class Result:
         """Why those packets stopped that did not come to an end of their own."""
         found = {}
         for part in self.stretches:
-            if part.paths.stopped:
-                for path, why in part.paths.stopped.items():
-                    for packet in np.flatnonzero(part.path_of == path).tolist():
-                        found[part.first + packet] = why
+            owners, paths = part.legs
+            for path, why in part.paths.stopped.items():
+                for packet in owners[paths == path].tolist():
+                    found[part.first + packet] = why
+            if part.travels is not None:
+                for packet, why in (part.travels.lost | part.travels.unsupported).items():
+                    found[part.first + packet] = why
         return found
 
     def reason(self, packet: int) -> str:
@@ -142,19 +204,35 @@ class Result:
 
     def learned_flows(self, state: State) -> Iterator[tuple[int, Flow]]:
         """The flows that learn actions made or made again: packet and flow, in packet order."""
-        found: list[tuple[int, int, Flow]] = []
+        found: list[tuple[int, int, int, Flow]] = []
         for part in self.stretches:
+            owners, paths = part.legs
             for events in part.paths.learned:
                 operations = state.shapes[events.shape].operations
                 flows = {
                     i: events.template.flow(
                         operations, events.keys[:, i].tolist(), events.operands[:, i].tolist()
                     )
-                    for i in np.flatnonzero(np.isin(events.packets, part.path_of)).tolist()
+                    for i in np.flatnonzero(np.isin(events.packets, paths)).tolist()
                 }
                 for i, flow in flows.items():
                     order = int(events.order[i])
-                    members = np.flatnonzero(part.path_of == events.packets[i])
-                    found += [(part.first + p, order, flow) for p in members.tolist()]
-        for packet, _, flow in sorted(found, key=lambda entry: entry[:2]):
+                    for leg in np.flatnonzero(paths == events.packets[i]).tolist():
+                        found.append((part.first + int(owners[leg]), leg, order, flow))
+        for packet, _, _, flow in sorted(found, key=lambda entry: entry[:3]):
             yield packet, flow
+
+
+def _in_order(emissions: Emissions, travels: Travels, owners: NDArray[np.int64]) -> Emissions:
+    """What legs emit, in the order in which it leaves; ``owners`` is the packet of each leg."""
+    counts = np.bincount(emissions.packet, minlength=len(owners))
+    legs, entries = travels.emitted(counts)
+    taken = emissions.take(entries)
+    frames = taken.frames
+    if travels.replaced:
+        starts = np.cumsum(counts) - counts
+        place = {int(starts[leg]) + entry: n for n, (leg, entry) in enumerate(travels.replaced)}
+        which = np.array([place.get(entry, -1) for entry in entries.tolist()], np.int64)
+        where = np.where(which >= 0, len(frames) + which, np.arange(len(frames)))
+        frames = Frames.concatenate([frames, Frames.of(travels.replaced.values())]).take(where)
+    return replace(taken, packet=owners[legs], frames=frames)

@@ -42,6 +42,16 @@ class Stacks:
                 stored[packets[mine]] = words[number][mine] if number < len(words) else 0
         self._heights[packets] += 1
 
+    def contents(self, packets: Packets) -> dict[int, tuple[tuple[int, ...], ...]]:
+        """The values of those of ``packets`` (by position) that have any, the bottom first."""
+        return {
+            i: tuple(
+                tuple(int(words[packets[i]]) for words in level)
+                for level in self._levels[: self._heights[packets[i]]]
+            )
+            for i in np.flatnonzero(self._heights[packets]).tolist()
+        }
+
     def save(self, packets: Packets) -> SavedStacks:
         """The stacks of ``packets`` as they are now."""
         levels = [[words[packets] for words in level] for level in self._levels]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.conntrack.table import ConnectionTable
 from flowvm.pipeline.bits import Columns
+from flowvm.pipeline.conjunction import find_rules
 from flowvm.pipeline.edit import Edit
+from flowvm.pipeline.group_stats import GroupCounters
 from flowvm.pipeline.learning import LearnTemplate, Target
 from flowvm.pipeline.program import Program, Shape, Subtable
-from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
+from flowvm.pipeline.recirculation import DatapathStep, Frozen, Numbered
+from flowvm.pipeline.rules import NEVER, RuleColumns
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
 
 if TYPE_CHECKING:
@@ -90,15 +93,6 @@ class LearnedShape:
         return np.arange(first, count)
 
 
-@dataclass(frozen=True)
-class Removal:
-    """A rule that went, and why: "hard timeout", "idle timeout" or "delete" (ofp_flow_removed)."""
-
-    rule: int
-    reason: str
-    time: int
-
-
 class State:
     """The mutable side of a switch. It can be copied; a copy goes its own way."""
 
@@ -111,8 +105,13 @@ class State:
         self.learned: dict[Target, LearnedSubtable] = {}
         self._template_of: dict[LearnFlow, LearnTemplate] = {}
         self._learned_shapes: dict[tuple[Operation, ...], int] = {}
-        self.removals: list[Removal] = []
+        self.n_removed = 0
+        self._n_owning = 0, 0
+        self.groups = GroupCounters.of(program.groups) if program.groups else None
         self.edits: dict[int, Edit] = {}
+        self.connections = ConnectionTable()
+        self.frozen: Numbered[Frozen] = Numbered()
+        self.steps: Numbered[DatapathStep] = Numbered()
         self._subtables: dict[int, tuple[Subtable | LearnedSubtable, ...]] = {}
         self._any_dead = False
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
@@ -130,8 +129,14 @@ class State:
         twin.learned = {target: subtable.copy() for target, subtable in self.learned.items()}
         twin._template_of = dict(self._template_of)
         twin._learned_shapes = dict(self._learned_shapes)
-        twin.removals = list(self.removals)
+        twin.n_removed = self.n_removed
+        twin._n_owning = self._n_owning
+        twin.groups = self.groups.copy() if self.groups else None
         twin.edits = dict(self.edits)
+        twin.connections = self.connections.copy()
+        # What numbers stand for never changes.
+        twin.frozen = self.frozen
+        twin.steps = self.steps
         twin._subtables = {}
         twin._any_dead = self._any_dead
         twin._deadline = self._deadline
@@ -151,8 +156,29 @@ class State:
 
     def lookup(self, table: int, columns: Columns, packets: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rule of highest priority that each packet matches in ``table``, or -1."""
+        if table in self.program.conjunctions.tables:
+            return find_rules(self, table, columns, packets)
         best = np.full(len(packets), NO_ENTRY, np.int64)
         best_priority = np.full(len(packets), -1, np.int32)
+        for which, found in self.candidates(table, columns, packets, best_priority):
+            priority = np.where(found >= 0, self.rules.priority[found], np.int32(-1))
+            better = priority > best_priority[which]
+            best[which] = np.where(better, found, best[which])
+            best_priority[which] = np.where(better, priority, best_priority[which])
+        return best
+
+    def candidates(
+        self,
+        table: int,
+        columns: Columns,
+        packets: NDArray[np.int64],
+        best_priority: NDArray[np.int32],
+    ) -> Iterator[tuple[NDArray[np.int64] | slice, NDArray[np.int64]]]:
+        """By subtable, those of highest priority first: the rule that packets match there, or -1.
+
+        Yields which of ``packets`` can do better there than ``best_priority``, to be kept up to
+        date by the caller, and the rule of each.
+        """
         undecided: NDArray[np.int64] | slice = slice(None)
         some = packets
         for subtable in self.subtables(table):
@@ -164,12 +190,7 @@ class State:
             keys = masked_keys(columns, subtable.mask, some)
             numbers = subtable.index.find(keys)
             found = np.where(numbers >= 0, subtable.heads[numbers], NO_ENTRY)
-            found = self.skip_dead(found)
-            priority = np.where(found >= 0, self.rules.priority[found], np.int32(-1))
-            better = priority > best_priority[undecided]
-            best[undecided] = np.where(better, found, best[undecided])
-            best_priority[undecided] = np.where(better, priority, best_priority[undecided])
-        return best
+            yield undecided, self.skip_dead(found)
 
     def skip_dead(self, rules: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each rule the first of its chain that is still there, or -1."""
@@ -289,28 +310,41 @@ class State:
         self.now = max(self.now, now)
         if self.now <= self._deadline:
             return np.zeros(0, np.int64)
-        before = len(self.removals)
-        deadlines = self.rules.deadlines()
-        over = np.flatnonzero(deadlines < self.now)
-        for rule in over.tolist():
-            hard = int(self.rules.hard_timeout[rule])
-            by_hard = hard > 0 and self.now > int(self.rules.modified[rule]) + hard * SECOND
-            self.remove(rule, "hard timeout" if by_hard else "idle timeout")
+        gone: list[int] = []
+        for rule in np.flatnonzero(self.rules.deadlines() < self.now).tolist():
+            if self.rules.alive[rule]:
+                gone += self.remove(rule)
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
-        return np.array([removal.rule for removal in self.removals[before:]], np.int64)
+        return np.array(gone, np.int64)
 
-    def remove(self, rule: int, reason: str) -> None:
-        """Take ``rule`` out of its table, and what it learned with ``delete_learned``."""
+    def remove(self, rule: int) -> list[int]:
+        """Take ``rule`` out of its table, and what it learned with ``delete_learned``.
+
+        Returns all that went.
+        """
         self.rules.alive[rule] = False
         self._any_dead = True
-        self.removals.append(Removal(rule, reason, self.now))
-        self.release(self.shapes[self.rules.shape[rule]].operations)
+        self.n_removed += 1
+        return [rule, *self.release(self.shapes[self.rules.shape[rule]].operations)]
 
-    def release(self, operations: Iterable[Operation]) -> None:
-        """Take out what was learned with ``delete_learned`` by ``operations``, if none is left."""
+    def release(self, operations: Iterable[Operation]) -> list[int]:
+        """Take out what was learned with ``delete_learned`` by ``operations``, if none is left.
+
+        Returns all that went.
+        """
+        gone: list[int] = []
         for operation in operations:
             for victim in self._only_learned_by(operation):
-                self.remove(victim, "delete")
+                gone += self.remove(victim)
+        return gone
+
+    @property
+    def owns_learned(self) -> bool:
+        """Whether the end of some flow takes learned ones along (``delete_learned``)."""
+        if self._n_owning[0] != len(self.shapes):
+            owning = sum(o.owns is not None for shape in self.shapes for o in shape.operations)
+            self._n_owning = len(self.shapes), owning
+        return self._n_owning[1] > 0
 
     def _only_learned_by(self, operation: Operation) -> Iterator[int]:
         """Flows that were learned with ``delete_learned`` by ``operation`` and by no other now."""

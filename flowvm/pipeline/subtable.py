@@ -41,6 +41,33 @@ def hash_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashed
 
 
+def bring_together(
+    keys: NDArray[np.uint64], rank: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """An order of ``keys`` (words, n) in which equal ones are neighbours, those of low rank first.
+
+    Ranks are distinct and not negative. Also says at which places of that order a key differs from
+    the one before.
+    """
+    n_bits = int(rank.max(initial=0)).bit_length()
+    # One word to sort by is several times faster than all of them.
+    combined = hash_keys(keys) >> np.uint64(n_bits) << np.uint64(n_bits) | rank.astype(np.uint64)
+    order = np.argsort(combined)
+    begins = _differ_from_previous(keys[:, order])
+    hashed = combined[order] >> np.uint64(n_bits)
+    if (begins[1:] & (hashed[1:] == hashed[:-1])).any():
+        # Different keys have one hash, and may be mixed.
+        order = np.lexsort((rank, *keys))
+        begins = _differ_from_previous(keys[:, order])
+    return order, begins
+
+
+def _differ_from_previous(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    differ = np.ones(keys.shape[1], bool)
+    differ[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    return differ
+
+
 class KeyIndex:
     """Keys of ``n_words`` words each, numbered in the order they came, and found by value.
 

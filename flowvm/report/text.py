@@ -11,6 +11,7 @@ _INDENT = 4
 _LAYOUT = {
     Kind.TABLE: "{}",
     Kind.ACTION: "{}",
+    Kind.BUCKET: "{}",
     Kind.DETAIL: " -> {}",
     Kind.WARNING: " >> {}",
     Kind.ERROR: " >>>> {} <<<<",

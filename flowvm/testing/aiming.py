@@ -98,13 +98,15 @@ class Routes:
         arriving = dict(demanded)
         for target in reversed(route):
             _add(arriving, target.words)
+        calls = frozenset[int]().union(*(t.calls for t in route if t.table == goal.table))
         for _ in range(choose.number(0, _LONGEST_WAY_ON)):
-            following = [t for table in sorted(goal.calls) for t in self._in_table.get(table, ())]
+            following = [t for table in sorted(calls) for t in self._in_table.get(table, ())]
             if not following:
                 break
-            goal = self._fitting(choose, following, arriving)
-            _add(arriving, goal.words)
-        edges = self._edges.get(route[0].table)
+            next_one = self._fitting(choose, following, arriving)
+            _add(arriving, next_one.words)
+            calls = next_one.calls
+        edges = self._edges.get(goal.table)
         if edges and choose.percent(25):
             return _flipped(arriving, *choose.one(edges), demanded)
         return _one_bit_off(choose, arriving, demanded)

@@ -15,7 +15,8 @@ from flowvm.testing.frames import Packet, Source, frames_of, source_of
 from flowvm.testing.tables import PORTS
 
 MILLISECOND = 1_000_000
-_STEPS = (0, 0, 0, 1, 500, 1000, 1001, 2500)
+SHORT_STEPS = (0, 0, 0, 1, 500, 1000, 1001, 2500)
+"""Times (ms) that may pass between two packets whatever the flows are."""
 
 
 def packet_sequences(
@@ -37,7 +38,7 @@ def packet_sequences(
     """
     flows = tuple(table)
     source = source_of(flows, ports, metadata, mutate, min_length)
-    return _packet_sequences(source, steps_of(flows), min_size, max_size)
+    return _packet_sequences(source, (*SHORT_STEPS, *limits_of(flows)), min_size, max_size)
 
 
 @st.composite
@@ -68,9 +69,9 @@ def choose_sequence(
     return tuple(found)
 
 
-def steps_of(flows: Iterable[Flow]) -> tuple[int, ...]:
-    """Times (ms) that may well pass between two packets: around the timeouts of ``flows``."""
-    return (*_STEPS, *(step for timeout in _timeouts(flows) for step in _around(timeout)))
+def limits_of(flows: Iterable[Flow]) -> tuple[int, ...]:
+    """Times (ms) in which a flow, or one that it learns, just does not end, and just does."""
+    return tuple(limit for ends in _timeouts(flows) for limit in (1000 * ends, 1000 * ends + 1))
 
 
 def batch_of(packets: Sequence[Packet]) -> PacketBatch:
@@ -92,10 +93,6 @@ def _again(choose: Choices, packet: Packet, ports: Sequence[int], time: int) -> 
         frame = frame[6:12] + frame[:6] + frame[12:]
     in_port = choose.one(ports) if choose.percent(50) else packet.in_port
     return Packet(frame, in_port, time, packet.fields)
-
-
-def _around(timeout: int) -> tuple[int, int]:
-    return 1000 * timeout, 1000 * timeout + 1
 
 
 def _timeouts(flows: Iterable[Flow]) -> list[int]:

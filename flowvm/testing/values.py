@@ -76,7 +76,8 @@ def value_of(choose: Choices, row: Field, ports: Sequence[int]) -> int:
     if row.name == "nw_tos":
         return choose.one(_OF_NAME["nw_tos"])
     width = value_width(row)
-    if choose.percent(12):
+    # Of the values of nw_frag, one means nothing.
+    if row.format is not Format.FRAG and choose.percent(12):
         value = choose.bits(width)
     elif row.name.startswith(_TRANSPORT) and row.name != "tcp_flags":
         value = choose.one(_PORTS)

@@ -8,6 +8,7 @@ Open vSwitch 3.1's lib/match.c.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
 from flowvm.fields import (
@@ -74,7 +75,9 @@ def format_words(words: Words) -> str:
 
 def _get(words: Words, bits: Bits) -> tuple[int, int]:
     if bits.width <= 64:
-        value, mask = words.get(bits.column, (0, 0))
+        if bits.column not in words:
+            return 0, 0
+        value, mask = words[bits.column]
         ones = (1 << bits.width) - 1
         return value >> bits.shift & ones, mask >> bits.shift & ones
     value = mask = 0
@@ -84,18 +87,34 @@ def _get(words: Words, bits: Bits) -> tuple[int, int]:
     return value, mask
 
 
-def _named(words: Words, name: str) -> tuple[int, int]:
+@cache
+def _bits_of(name: str) -> Bits:
     bits = field(name).bits
     assert bits is not None
-    return _get(words, bits)
+    return bits
+
+
+def _named(words: Words, name: str) -> tuple[int, int]:
+    return _get(words, _bits_of(name))
 
 
 def _field(words: Words, *spellings: str) -> Iterator[FieldMatch]:
     """The terms of those of the fields that the words match, under these names."""
-    for spelling in spellings:
+    for spelling, columns in _places(spellings):
+        if columns.isdisjoint(words):
+            continue
         value, mask = _named(words, spelling)
         if mask:
             yield FieldMatch(field(spelling), value & mask, mask, spelling)
+
+
+@cache
+def _places(spellings: tuple[str, ...]) -> tuple[tuple[str, frozenset[Column]], ...]:
+    """In which columns fields are. Most flows match few fields, and asking this way is quick."""
+    return tuple(
+        (spelling, frozenset(column for column, _ in _bits_of(spelling).words(0)))
+        for spelling in spellings
+    )
 
 
 def _whole(words: Words, *spellings: str) -> Iterator[FieldMatch]:

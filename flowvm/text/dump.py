@@ -9,7 +9,7 @@ What is read:
 - annotations: lines that begin with ``//`` or ``#``;
 - shell prompts with the command that made the dump;
 - flows as ``ovs-ofctl add-flows`` takes them: ``cookie=0, table=0, ip, actions=drop``;
-- the groups of ``ovs-ofctl dump-groups``.
+- the groups of ``ovs-ofctl dump-groups``, and what ``dump-group-stats`` says of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from flowvm.flow import Flow
 from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.group_stats import GroupStats, parse_group_stats
 from flowvm.text.groups import Group, parse_group
 from flowvm.text.parse import parse_flow
 
@@ -34,6 +35,7 @@ _PROMPT = re.compile(
     re.VERBOSE,
 )
 _GROUP = re.compile(r"\s*group_id=")
+_GROUP_STATS = re.compile(r"\s*group_id=\d+,.*\bref_count=")
 _ACTIONS = re.compile(r"\bactions?=")
 
 
@@ -53,10 +55,12 @@ class Dump:
     skipped: tuple[tuple[int, str], ...] = ()
     errors: tuple[FlowSyntaxError, ...] = ()
     file: str | None = None
+    group_stats: tuple[GroupStats, ...] = ()
 
     def __str__(self) -> str:
         """The flows and groups as ovs-ofctl prints them, without headers."""
-        return "".join(f"{entry}\n" for entry in (*self.flows, *self.groups))
+        entries = (*self.flows, *self.groups, *self.group_stats)
+        return "".join(f"{entry}\n" for entry in entries)
 
 
 def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> Dump:
@@ -69,6 +73,7 @@ def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> 
     flow_lines: list[int] = []
     groups: list[Group] = []
     group_lines: list[int] = []
+    group_stats: list[GroupStats] = []
     skipped: list[tuple[int, str]] = []
     errors: list[FlowSyntaxError] = []
     for number, line in enumerate(text.removeprefix("\N{BYTE ORDER MARK}").split("\n"), start=1):
@@ -78,7 +83,9 @@ def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> 
                 skipped.append((number, line))
             continue
         try:
-            if is_group(line):
+            if is_group_stats(line):
+                group_stats.append(parse_group_stats(line))
+            elif is_group(line):
                 groups.append(parse_group(line))
                 group_lines.append(number)
             else:
@@ -97,12 +104,18 @@ def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> 
         tuple(skipped),
         tuple(errors),
         file,
+        tuple(group_stats),
     )
 
 
 def is_group(line: str) -> bool:
     """Whether a line of a dump is a group."""
     return _GROUP.match(line) is not None
+
+
+def is_group_stats(line: str) -> bool:
+    """Whether a line of a dump tells what a group has counted."""
+    return _GROUP_STATS.match(line) is not None
 
 
 def is_skipped(line: str) -> bool:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from flowvm.actions.base import Action, format_actions
 from flowvm.actions.catalog import make_actions
 from flowvm.fields import Field
-from flowvm.flow import Port
+from flowvm.flow import Port, ReservedPort
 from flowvm.text.errors import WordError, suggestion
 from flowvm.text.parse import read
 from flowvm.text.tree import Item, Items
@@ -24,6 +24,9 @@ from flowvm.text.values import (
     parse_port,
     parse_value,
 )
+
+ANY_GROUP = 0xFFFF_FFFF
+"""As the group that a bucket watches: none."""
 
 GROUP_TYPES: Mapping[str, str] = MappingProxyType(
     {"all": "all", "select": "select", "indirect": "indirect", "ff": "ff", "fast_failover": "ff"}
@@ -43,6 +46,13 @@ class Bucket:
     weight: int | None = None
     watch_port: Port | None = None
     watch_group: int | None = None
+
+    @property
+    def watched(self) -> tuple[Port | None, int | None]:
+        """The port and the group that tell whether the bucket is live, as far as there are any."""
+        any_port = self.watch_port in (ReservedPort.NONE, "ANY", "NONE")
+        any_group = self.watch_group == ANY_GROUP
+        return None if any_port else self.watch_port, None if any_group else self.watch_group
 
     def __str__(self) -> str:
         parts = []

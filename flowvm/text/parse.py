@@ -50,7 +50,8 @@ def _count(word: str) -> int:
     return UNKNOWN_COUNT if word == "?" else parse_number(word, 64, "a count")
 
 
-def _duration(word: str) -> Decimal:
+def parse_duration(word: str) -> Decimal:
+    """Seconds such as ``12.345s``. Raises WordError."""
     if not _DURATION.match(word):
         raise WordError(word, f'"{word}" is not a duration', "seconds such as 12.345s")
     return Decimal(word.rstrip("s"))
@@ -73,7 +74,7 @@ def _age(word: str) -> int:
 STATISTICS: Mapping[str, Callable[[str], object]] = MappingProxyType(
     {
         "cookie": _cookie,
-        "duration": _duration,
+        "duration": parse_duration,
         "table": parse_table,
         "n_packets": _count,
         "n_bytes": _count,

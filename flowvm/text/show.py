@@ -12,15 +12,17 @@ from flowvm.text.values import unquote
 
 _PORT = re.compile(r'\s*(?P<port>\d+|[A-Z_]+)\((?P<name>"(?:[^"\\]|\\.)*"|.*?)\):\s*addr:')
 _NO_FLOOD = re.compile(r"\s*config:.*\bNO_FLOOD\b")
+_DOWN = re.compile(r"\s*(?:config:.*\bPORT_DOWN\b|state:.*\bLINK_DOWN\b)")
 
 
 def parse_show(text: str, *, file: str | None = None) -> Ports:
-    """The number of each port by its name, and which ports are configured ``NO_FLOOD``.
+    """The number of each port by its name, which are configured ``NO_FLOOD``, and which are down.
 
     Raises FlowSyntaxError if the text describes no port at all.
     """
     numbers: dict[str, int] = {}
     no_flood: set[int] = set()
+    down: set[int] = set()
     number: int | None = None
     for line in text.splitlines():
         found = _PORT.match(line)
@@ -29,8 +31,11 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
             number = int(port) if port.isdigit() else ReservedPort.NUMBERS.get(port)
             if number is not None:
                 numbers[unquote(name) or name] = number
-        elif number is not None and _NO_FLOOD.match(line):
-            no_flood.add(number)
+        elif number is not None:
+            if _NO_FLOOD.match(line):
+                no_flood.add(number)
+            if _DOWN.match(line):
+                down.add(number)
     if not numbers:
         raise FlowSyntaxError(
             "no port is described here",
@@ -39,4 +44,4 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
             expected='the output of "ovs-ofctl show", with lines such as " 1(eth0): addr:..."',
             file=file,
         )
-    return Ports(MappingProxyType(numbers), frozenset(no_flood))
+    return Ports(MappingProxyType(numbers), frozenset(no_flood), frozenset(down))

@@ -32,7 +32,7 @@ class Demands:
         return np.flatnonzero((self._table == table) & (self.subtable >= 0))
 
     def of(self, rules: NDArray[np.int64]) -> tuple[U64, U64]:
-        """The values and masks that ``rules`` compare, each of shape (columns of the key, rules)."""
+        """The values and masks that ``rules`` compare, both (columns of the key, rules)."""
         subtables = self.subtable[rules]
         masks = self.masks[:, subtables]
         values = np.zeros_like(masks)

@@ -48,7 +48,9 @@ def strangers(random: Generator, n: int, ports: U64) -> U64:
     columns[Column.IPV4] = _NETWORKS
     proto = random.choice(np.array([TCP, UDP], np.uint64), n)
     columns[Column.NW] = (
-        proto << NW_PROTO_BITS.shift | ETH_TYPE_IP << ETH_TYPE_BITS.shift | _TTL << NW_TTL_BITS.shift
+        proto << NW_PROTO_BITS.shift
+        | ETH_TYPE_IP << ETH_TYPE_BITS.shift
+        | _TTL << NW_TTL_BITS.shift
     )
     return siblings(random, columns, np.zeros_like(columns))
 

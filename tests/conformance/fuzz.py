@@ -112,15 +112,18 @@ def _survivable(packet: Packet, flows: Sequence[Flow]) -> bool:
 
 
 class Fuzzer:
-    """Runs cases against one Open vSwitch and counts what became of them."""
+    """Runs cases against one Open vSwitch and counts what became of them.
 
-    def __init__(self, switch: OpenVSwitch, *, keep: bool = False) -> None:
+    If that is ``owned`` it is started again should a case end it.
+    """
+
+    def __init__(self, switch: OpenVSwitch, *, owned: bool = False) -> None:
         self.switch = switch
         self.counts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         self._blank = blank_bridge(switch)
-        self._owned = keep
+        self._owned = owned
 
     @property
     def bridge(self) -> Bridge:
@@ -147,7 +150,8 @@ class Fuzzer:
             return observe(self.bridge, self._blank, case)
         except OracleRefusedError as error:
             self.counts["refused"] += 1
-            self.refusals[str(error).splitlines()[0]] += 1
+            message = str(error).splitlines()[0]
+            self.refusals[re.sub(r"^[-:.TZ0-9]+\|\d+\|", "", message)] += 1
             return None
         except (UnixctlError, OSError) as error:
             self.counts["crashed"] += 1
@@ -434,7 +438,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures = 0
     began = time.monotonic()
     with OpenVSwitch(N_PORTS) as switch:
-        fuzzer = Fuzzer(switch, keep=True)
+        fuzzer = Fuzzer(switch, owned=True)
         block = options.seed
         while fuzzer.counts["cases"] < options.cases and failures < options.stop_after:
             try:

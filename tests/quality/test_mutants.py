@@ -21,7 +21,7 @@ from flowvm.pipeline import assemble, engine, learning, machine, state
 from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.engine import Run
 from flowvm.pipeline.machine import Machine
-from flowvm.pipeline.rules import RuleColumns
+from flowvm.pipeline.rules import NEVER, RuleColumns
 from flowvm.pipeline.state import State
 from flowvm.pipeline.subtable import Mask
 from flowvm.testing import Packet
@@ -240,14 +240,12 @@ def no_checksum_update(plant: pytest.MonkeyPatch) -> None:
 def expiry_a_moment_early(plant: pytest.MonkeyPatch) -> None:
     """A rule goes when its time is up, not when it is past."""
     right = RuleColumns.deadlines
-    plant.setattr(RuleColumns, "deadlines", lambda self: right(self) - 1)
+    plant.setattr(RuleColumns, "deadlines", lambda *given: right(*given) - 1)
 
 
 def no_expiry(plant: pytest.MonkeyPatch) -> None:
-    def deadlines(self: RuleColumns) -> Any:
-        return np.full(len(self), np.iinfo(np.int64).max)
-
-    plant.setattr(RuleColumns, "deadlines", deadlines)
+    right = RuleColumns.deadlines
+    plant.setattr(RuleColumns, "deadlines", lambda *given: np.full_like(right(*given), NEVER))
 
 
 def strip_without_effect(plant: pytest.MonkeyPatch) -> None:

@@ -315,6 +315,40 @@ def test_until_can_be_after_the_last_packet(bench: Bench) -> None:
     assert bench.summary["learned"] == {"flows": 0, "removed": 1}
 
 
+def test_the_switch_goes_on_where_the_replay_ended(bench: Bench) -> None:
+    """A second replay finds the flows and the time that the first left."""
+    bench.flows(*LEARNING)
+    bench.capture(1, at(0, frame(src=B)))
+    bench.capture(2, at(0.5, frame(dst=B)))
+    bench.replay(until=9.5)
+    assert bench.read("1") == [at(0.5, frame(dst=B))]
+    del bench.inputs[0]
+    bench.replay(until=20)
+    assert bench.summary["start"] == 9.5
+    assert bench.read("1") == [at(0.5, frame(dst=B))]
+    bench.replay()
+    assert bench.read("drops") == [at(0.5, frame(dst=B))]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_batches_make_no_difference(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """However many packets are run at once, each sees what those before it taught."""
+    addresses = [f"02:00:00:00:00:{n % 5:02x}" for n in range(40)]
+    packets = [at(n, frame(dst=addresses[7 * n % 40], src=addresses[n])) for n in range(40)]
+    bench.capture(1, *packets[::2])
+    bench.capture(2, *packets[1::2])
+    seen = []
+    for most in (1 << 15, size):
+        monkeypatch.setattr("flowvm.capture_replay.BATCH_PACKETS", most)
+        bench.flows(*LEARNING)
+        bench.replay()
+        seen.append([bench.read("1"), bench.read("9"), bench.read("drops"), bench.after])
+    assert seen[0] == seen[1]
+    assert all(seen[0])
+
+
 def test_a_packet_dated_before_the_one_before_it_arrives_with_that(bench: Bench) -> None:
     """Time does not go back for the switch; what is written keeps the capture's time."""
     bench.flows("actions=output:2")

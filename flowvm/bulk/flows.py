@@ -1,0 +1,120 @@
+"""Many lines to flows: each shape is parsed once, and of other lines only what differs is read.
+
+For those who want to look at the flows of a large dump one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.actions.base import Action
+from flowvm.bulk.scan import IRREGULAR, Block, Scanner
+from flowvm.bulk.template import (
+    ColumnAction,
+    ColumnTerm,
+    Template,
+    TextAction,
+    TextTerm,
+    template_of,
+)
+from flowvm.flow import Flow, Match, MatchTerm
+from flowvm.text.parse import STATISTICS
+
+Part = TypeVar("Part", MatchTerm, Action)
+
+
+class FlowReader:
+    """Reads the flows of one text, in blocks of whole lines."""
+
+    def __init__(self) -> None:
+        self._scanner = Scanner()
+        self._makers: dict[int, _Maker | None] = {}
+
+    def read(self, data: bytes, wanted: NDArray[np.int64]) -> Iterator[Flow | None]:
+        """The flows on those lines of ``data`` that are ``wanted``, by number from 0.
+
+        ``None`` for a line that has to be read by itself.
+        """
+        block = self._scanner.scan(data)
+        shapes = block.shapes[wanted].tolist()
+        first = block.first_literal
+        after = np.append(first[1:], len(block.values))
+        spans = zip(first[wanted].tolist(), after[wanted].tolist(), strict=True)
+        starts = block.starts.tolist()
+        ends = (block.starts + block.lengths).tolist()
+        for line, shape, (begin, end) in zip(wanted.tolist(), shapes, spans, strict=True):
+            if shape not in self._makers:
+                self._makers[shape] = self._maker(block, line, begin, end)
+            maker = self._makers[shape]
+            if maker is None:
+                yield None
+                continue
+            places = zip(starts[begin:end], ends[begin:end], strict=True)
+            yield maker.make([data[start:stop].decode() for start, stop in places])
+
+    def _maker(self, block: Block, line: int, begin: int, end: int) -> _Maker | None:
+        if block.shapes[line] == IRREGULAR:
+            return None
+        start = int(block.line_starts[line])
+        text = block.data[start : block.data.index(b"\n", start)].decode().rstrip()
+        some = slice(begin, end)
+        template = template_of(
+            text,
+            block.starts[some].astype(np.int64) - start,
+            block.lengths[some],
+            block.kinds[some],
+            block.values[some],
+        )
+        return None if template is None else _Maker(template)
+
+
+@dataclass(frozen=True)
+class _Varying(Generic[Part]):
+    """A term or action that its literals decide, and what it was for those that came up."""
+
+    slots: tuple[int, ...]
+    make: Callable[[Sequence[str]], Part]
+    made: dict[tuple[str, ...], Part]
+
+    def of(self, texts: Sequence[str]) -> Part:
+        key = tuple([texts[slot] for slot in self.slots])
+        if key not in self.made:
+            self.made[key] = self.make(key)
+        return self.made[key]
+
+
+class _Maker:
+    """Makes the flows of one shape."""
+
+    def __init__(self, template: Template) -> None:
+        flow = template.flow
+        self._same: dict[str, Any] = {
+            field.name: getattr(flow, field.name)
+            for field in fields(Flow)
+            if field.name not in ("match", "actions")
+        }
+        self._statistics = [(use.name, use.slot) for use in template.statistics]
+        self._terms = [_varying(use) for use in template.terms]
+        self._actions = [_varying(use) for use in template.actions]
+
+    def make(self, texts: Sequence[str]) -> Flow:
+        """The flow with these literals, all of which it can have."""
+        said = self._same.copy()
+        for name, slot in self._statistics:
+            said[name] = STATISTICS[name](texts[slot])
+        terms = [part.of(texts) if isinstance(part, _Varying) else part for part in self._terms]
+        actions = [part.of(texts) if isinstance(part, _Varying) else part for part in self._actions]
+        return Flow(Match(tuple(terms)), tuple(actions), **said)
+
+
+def _varying(use: Any) -> Any:
+    if isinstance(use, ColumnTerm | ColumnAction):
+        use = use.text
+    if isinstance(use, TextTerm | TextAction):
+        return _Varying(tuple(slot.number for slot in use.item.slots), use.make, {})
+    return use

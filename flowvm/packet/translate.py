@@ -1,0 +1,155 @@
+"""Network address translation of a frame's bytes, as Open vSwitch's ``nat_packet`` does it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flowvm.columns import Column
+from flowvm.conntrack.extract import ICMPV6, TCP, UDP
+from flowvm.conntrack.nat import Translation
+from flowvm.fields import (
+    ETH_TYPE_BITS,
+    ETH_TYPE_IP,
+    IPV4_DST_BITS,
+    IPV4_SRC_BITS,
+    TP_DST_BITS,
+    TP_SRC_BITS,
+    Bits,
+)
+from flowvm.packet.checksum import finish, sum_bytes, update
+from flowvm.packet.decode import Decoded, decode
+from flowvm.packet.encode import rewrite
+from flowvm.packet.frames import Frames
+from flowvm.packet.keys import read
+from flowvm.packet.rewrite_l3 import IPV6_DST_BITS, IPV6_SRC_BITS
+from flowvm.packet.words import U64, Words
+
+_ICMP_HEADER = 8
+_IPV4_ADDRESSES, _IPV6_ADDRESSES = 12, 8
+_CHECKSUM_AT = {TCP: 16, UDP: 6, ICMPV6: 2}
+_LEAST = {TCP: 20, UDP: 8, ICMPV6: 4}
+"""Bytes that there must be of a header for its checksum to be kept right with the addresses."""
+
+
+def translate(frame: bytes, translation: Translation) -> bytes:
+    """What ``translation`` makes of an IP packet, and of what it quotes if it is an ICMP error."""
+    frames = Frames.of([frame])
+    decoded = decode(frames, 0)
+    before = decoded.columns
+    after = before.copy()
+    is_ipv4 = int(read(before, ETH_TYPE_BITS)[0]) == ETH_TYPE_IP
+    for bits, address in (
+        (IPV4_SRC_BITS if is_ipv4 else IPV6_SRC_BITS, translation.source),
+        (IPV4_DST_BITS if is_ipv4 else IPV6_DST_BITS, translation.destination),
+    ):
+        if address is not None:
+            _put(after, bits, address)
+    if translation.ports is not None:
+        for bits, port in zip((TP_SRC_BITS, TP_DST_BITS), translation.ports, strict=True):
+            _put(after, bits, port)
+    result = rewrite(frames, before, after, decoded.layout)[0]
+    if translation.quoted is None:
+        return result
+    changed = bytearray(result)
+    _Quoted(changed, decoded, is_ipv4=is_ipv4).translate(translation.quoted)
+    return bytes(changed)
+
+
+def _put(columns: U64, bits: Bits, value: int) -> None:
+    mask = (1 << bits.width) - 1
+    for (column, word), (_, room) in zip(bits.words(value), bits.words(mask), strict=True):
+        columns[column] = columns[column] & np.uint64(~room & (1 << 64) - 1) | np.uint64(word)
+
+
+class _Quoted:
+    """The packet in an ICMP error: as much of it as there is."""
+
+    def __init__(self, frame: bytearray, decoded: Decoded, *, is_ipv4: bool) -> None:
+        layout = decoded.layout
+        self._frame = frame
+        self._is_ipv4 = is_ipv4
+        self._outer = int(layout.l3[0])
+        self._icmp = int(layout.l4[0])
+        self._end = len(frame) - int(layout.l2_pad[0])
+        self._l3 = self._icmp + _ICMP_HEADER
+        if is_ipv4:
+            self._l4 = self._l3 + (frame[self._l3] & 0xF) * 4
+        else:
+            inner = Frames.of([bytes(12) + b"\x86\xdd" + self._padded_inner()])
+            self._l4 = self._l3 + int(decode(inner, 0).layout.l4[0]) - 14
+
+    def _padded_inner(self) -> bytes:
+        """The quoted IPv6 packet, with zeroes for what is missing of it."""
+        inner = bytes(self._frame[self._l3 : self._end])
+        return inner.ljust(40 + int.from_bytes(inner[4:6], "big"), b"\0")
+
+    def translate(self, wanted: Translation) -> None:
+        checksum = self._l4 + _CHECKSUM_AT.get(wanted.protocol, 0)
+        if wanted.ports is not None:
+            keeps = wanted.protocol == TCP or self._number(checksum, 2) != 0
+            for at, port in zip((self._l4, self._l4 + 2), wanted.ports, strict=True):
+                self._set(at, port, 2, [checksum] if keeps else [])
+            self._never_zero(wanted.protocol, checksum, keeps)
+        for number, address in enumerate((wanted.source, wanted.destination)):
+            if address is not None:
+                self._set_address(number, address, wanted.protocol, checksum)
+        self._sum_up()
+
+    def _set_address(self, number: int, address: int, protocol: int, checksum: int) -> None:
+        size = 4 if self._is_ipv4 else 16
+        first = _IPV4_ADDRESSES if self._is_ipv4 else _IPV6_ADDRESSES
+        covered = protocol in _LEAST and self._end - self._l4 >= _LEAST[protocol]
+        covered &= protocol != ICMPV6 or not self._is_ipv4
+        covered &= protocol != UDP or self._number(checksum, 2) != 0
+        checksums = [checksum] if covered else []
+        if self._is_ipv4:
+            checksums.append(self._l3 + 10)
+        self._set(self._l3 + first + number * size, address, size, checksums)
+        self._never_zero(protocol, checksum, covered)
+
+    def _never_zero(self, protocol: int, checksum: int, kept: bool) -> None:
+        """A checksum of UDP that comes out as zero would mean that there is none."""
+        if kept and protocol == UDP and not self._number(checksum, 2):
+            self._put(checksum, 0xFFFF, 2)
+
+    def _set(self, at: int, value: int, size: int, checksums: list[int]) -> None:
+        """Write a number, and keep the checksums that cover it."""
+        old = self._number(at, size)
+        if old == value:
+            return
+        for checksum in checksums:
+            if checksum + 2 <= self._end:
+                new = _array(self._number(checksum, 2))
+                for shift in range(8 * max(size - 8, 0), -1, -64):
+                    before, after = (
+                        _array(number >> shift & (1 << 64) - 1) for number in (old, value)
+                    )
+                    new = update(new, before, after, min(8 * size, 64))
+                self._put(checksum, int(new[0]), 2)
+        self._put(at, value, size)
+
+    def _sum_up(self) -> None:
+        """Work out the checksum of the ICMP error anew."""
+        self._put(self._icmp + 2, 0, 2)
+        words = Words(np.frombuffer(bytes(self._frame) + bytes(8), np.uint8))
+        at, size = np.array([self._icmp]), np.array([self._end - self._icmp])
+        total = sum_bytes(words, at, size)
+        if not self._is_ipv4:
+            total = total + sum_bytes(words, np.array([self._outer + 8]), np.array([32]))
+            total = total + np.uint64(self._end - self._icmp + ICMPV6)
+        self._put(self._icmp + 2, int(finish(total)[0]), 2)
+
+    def _number(self, at: int, size: int) -> int:
+        return int.from_bytes(self._frame[at : at + size], "big")
+
+    def _put(self, at: int, value: int, size: int) -> None:
+        self._frame[at : at + size] = value.to_bytes(size, "big")
+
+
+def _array(number: int) -> U64:
+    return np.array([number], np.uint64)
+
+
+def packet_columns(frame: bytes) -> U64:
+    """The header columns of a frame, shape (N_COLUMNS - ETH_SRC,)."""
+    return decode(Frames.of([frame]), 0).columns[Column.ETH_SRC :, 0]

@@ -1,0 +1,386 @@
+"""The way of a packet through the datapath: output, steps, recirculation.
+
+A packet's way begins with the translation that its arrival makes. Where a step says so, a copy of
+the packet goes on with a translation of its own, before the rest of the first one is executed
+(``dp_execute_cb`` in Open vSwitch 3.1's lib/dpif-netdev.c). One translation's worth of the way is a
+*leg*. Legs are packets in their own right: they have a frame, headers and a path.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.columns import ACTSET_OUTPUT_UNSET, N_COLUMNS, Column
+from flowvm.conntrack.extract import Datagram, FragmentError
+from flowvm.conntrack.key import OriginalTuple
+from flowvm.conntrack.nat import Translation, UnpredictableError
+from flowvm.conntrack.table import ConnectionTable, Request, Tracking
+from flowvm.fields import ETH_TYPE_BITS, ETH_TYPE_IP, ETH_TYPE_IPV6
+from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, find_layout
+from flowvm.packet.encode import rewrite
+from flowvm.packet.frames import Frames
+from flowvm.packet.translate import packet_columns, translate
+from flowvm.pipeline.emission import UNLIMITED
+from flowvm.pipeline.paths import Paths
+from flowvm.pipeline.ragged import ranges
+from flowvm.pipeline.recirculation import (
+    RECIRC_ID_BITS,
+    Condition,
+    DatapathStep,
+    EndOfBranch,
+    Numbered,
+)
+
+MAX_RECIRCULATIONS = 6
+"""How deep recirculations can be nested (``MAX_RECIRC_DEPTH``)."""
+
+_NO_COMMIT = -1
+_CT_COLUMNS = range(Column.CT, Column.CT_TP + 1)
+_CONJ_ID = _DP_HASH = (1 << 32) - 1
+_TRACKED_HEADERS = slice(Column.NW, Column.TP + 1)
+"""Header columns whose rewriting makes the datapath forget the packet's connection."""
+
+
+@dataclass(eq=False)
+class Leg:
+    """A packet as one translation sees it, and the path that it takes.
+
+    ``number`` tells legs of a stretch apart; those that arrive have the lowest ones. ``place`` puts
+    legs in the order in which they are executed. ``resumed`` is the ``ct_state`` with which it goes
+    on, ``None`` for an arrival.
+    """
+
+    number: int
+    packet: int
+    columns: NDArray[np.uint64]
+    frame: bytes
+    tracking: Tracking
+    place: tuple[int, ...]
+    depth: int = 0
+    path: int = -1
+    resumed: int | None = None
+    nat: Translation | None = None
+
+
+class Guide(Protocol):
+    """Knows the paths."""
+
+    @property
+    def paths(self) -> Paths: ...
+
+    def take(self, leg: Leg) -> int:
+        """The path of ``leg``, which it takes at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Travels:
+    """What became of packets in a row some of which recirculated.
+
+    ``owners`` is the packet of each leg that did not arrive, and ``path_of`` its path; ``columns``
+    (columns, legs) and ``frames`` are what it began with. ``segments`` are runs of emissions in
+    their order: leg, first and last + 1 of its path's; ``replaced`` are the bytes of those that
+    are not what the headers say; ``stopped`` why packets did not come to an end of their own.
+    """
+
+    owners: NDArray[np.int64]
+    path_of: NDArray[np.int64]
+    columns: NDArray[np.uint64]
+    frames: Frames
+    segments: NDArray[np.int64]
+    replaced: dict[tuple[int, int], bytes]
+    unsupported: dict[int, str]
+    lost: dict[int, str]
+
+    def emitted(self, counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The legs and the entries of all that leaves, in order.
+
+        ``counts`` is how many emissions the path of each leg has; entries count through all legs.
+        """
+        legs, first, last = self.segments.T
+        starts = np.cumsum(counts) - counts
+        return np.repeat(legs, last - first), ranges(starts[legs] + first, last - first)
+
+
+@dataclass(eq=False)
+class Journal:
+    """Travels, as they are noted down; ``n`` packets arrive."""
+
+    n: int
+    legs: list[Leg] = field(default_factory=list)
+    segments: list[tuple[tuple[int, ...], int, int, int]] = field(default_factory=list)
+    replaced: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    unsupported: dict[int, str] = field(default_factory=dict)
+    lost: dict[int, str] = field(default_factory=dict)
+
+    def finish(self, arrived: int) -> Travels:
+        """All of it, if so many packets arrived in fact."""
+        order = sorted(self.segments, key=lambda segment: segment[0])
+        missing = self.n - arrived
+        columns = [leg.columns for leg in self.legs]
+        segments = np.array([segment[1:] for segment in order], np.int64).reshape(-1, 3)
+        segments[segments[:, 0] >= self.n, 0] -= missing
+        replaced = {
+            (leg - missing if leg >= self.n else leg, entry): frame
+            for (leg, entry), frame in self.replaced.items()
+        }
+        return Travels(
+            np.array([leg.packet for leg in self.legs], np.int64),
+            np.array([leg.path for leg in self.legs], np.int64),
+            np.array(columns, np.uint64).reshape(-1, N_COLUMNS).T,
+            Frames.of([leg.frame for leg in self.legs]),
+            segments,
+            replaced,
+            self.unsupported,
+            self.lost,
+        )
+
+
+@dataclass(eq=False)
+class World:
+    """What packets on their way share: the clock (ms), the connections, the steps."""
+
+    guide: Guide
+    journal: Journal
+    connections: ConnectionTable
+    steps: Numbered[DatapathStep]
+    written: Sequence[tuple[int, int]]
+    now: int = 0
+    ct_next: deque[int] | None = None
+    """States that connections are given in turn, instead of those of the table."""
+
+    waiting: deque[Leg] = field(default_factory=deque)
+
+    def travel(self, leg: Leg) -> None:
+        """Take ``leg``, whose path is known, and all that follows from it, to the end."""
+        Traveller(self, leg).go()
+        while self.waiting:
+            leg = self.waiting.popleft()
+            self.resume(leg)
+
+    def resume(self, leg: Leg) -> None:
+        """Take a leg that goes on to its end."""
+        leg.path = self.guide.take(leg)
+        self.journal.legs.append(leg)
+        Traveller(self, leg).go()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Moment:
+    frame: bytes
+    commit: int
+    translated: bool
+    tracking: Tracking
+
+
+class Traveller:
+    """A packet while the datapath executes one leg of its way."""
+
+    def __init__(self, world: World, leg: Leg) -> None:
+        paths = world.guide.paths
+        self._world = world
+        self._leg = leg
+        self._steps = paths.steps
+        self._commits = paths.commits
+        self._emissions = paths.emissions
+        self._first_commit = int(paths.commits.starts[leg.path])
+        self._first_emission = int(paths.emissions.starts[leg.path])
+        self._frame = leg.frame
+        self._commit = _NO_COMMIT
+        self._translated = False
+        self._moments: list[_Moment] = []
+        self._place = 0
+        self._passed_over = 0
+        self.tracking = leg.tracking
+
+    def go(self) -> None:
+        """Execute the leg, and the legs that begin in it."""
+        leg, steps = self._leg, self._steps
+        self._moments.append(self._moment())
+        done = 0
+        for entry in range(int(steps.starts[leg.path]), int(steps.starts[leg.path + 1])):
+            position = int(steps["position"][entry])
+            self._emit(done, position)
+            done = position
+            step = self._world.steps[int(steps["step"][entry])]
+            if self._passes_over(step):
+                self._moments.append(self._moment())
+                continue
+            self._advance(int(steps["commit"][entry]))
+            try:
+                step.perform(self, steps["values"][:, entry].tolist())
+            except (FragmentError, UnpredictableError) as error:
+                why = str(error) or "ct of a fragment"
+                self._world.journal.unsupported.setdefault(leg.packet, why)
+                return
+            frozen = int(steps["frozen"][entry])
+            if frozen:
+                self._fork(frozen)
+            self._moments.append(self._moment())
+            self._place += 2
+        self._emit(done, self._emissions.counts_of(leg.path))
+
+    # -- what steps ask ---------------------------------------------------------------------------
+
+    def track(self, request: Request) -> None:
+        """Send the packet through connection tracking."""
+        world = self._world
+        if world.ct_next is not None:
+            self._pretend(request)
+            return
+        translation = world.connections.track(self._datagram(), self.tracking, request, world.now)
+        if translation is not None:
+            self._frame = translate(self._frame, translation)
+            self._translated = True
+
+    @property
+    def length(self) -> int:
+        """How many bytes the packet has now, beside padding."""
+        pad = find_layout(Frames.of([self._leg.frame]), DEFAULT_VLAN_LIMIT).l2_pad
+        return len(self._frame) - int(pad[0])
+
+    def pass_over(self) -> None:
+        """Do nothing up to the end of the branch that begins here."""
+        self._passed_over = 1
+
+    def _passes_over(self, step: DatapathStep) -> bool:
+        """Whether ``step`` is in a branch that is not taken."""
+        if self._passed_over:
+            self._passed_over += isinstance(step, Condition) - isinstance(step, EndOfBranch)
+            return True
+        return False
+
+    def come_back(self, steps: int) -> None:
+        """Be again what the packet was after so many steps."""
+        moment = self._moments[steps]
+        self._frame, self._commit = moment.frame, moment.commit
+        self._translated = moment.translated
+        self.tracking = moment.tracking.copy()
+
+    def _moment(self) -> _Moment:
+        return _Moment(self._frame, self._commit, self._translated, self.tracking.copy())
+
+    def _datagram(self) -> Datagram:
+        frame = self._frame
+        layout = find_layout(Frames.of([frame]), DEFAULT_VLAN_LIMIT)
+        eth_type = int(self._leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
+        l3, l4 = int(layout.l3[0]), int(layout.l4[0])
+        return Datagram(frame, eth_type, l3, l4, len(frame) - int(layout.l2_pad[0]))
+
+    # -- the packet itself ------------------------------------------------------------------------
+
+    def _header(self, commit: int) -> NDArray[np.uint64]:
+        """The columns at a commit of the path."""
+        columns = self._leg.columns.copy()
+        if commit != _NO_COMMIT:
+            values = self._commits["header"][:, self._first_commit + commit]
+            for (column, mask), value in zip(self._world.written, values.tolist(), strict=True):
+                columns[column] = int(columns[column]) & ~mask | value & mask
+        return columns
+
+    def _frame_at(self, commit: int) -> tuple[bytes, bool]:
+        """The packet's bytes at a commit, and whether headers of its connection changed."""
+        frame, chain = self._frame, []
+        at = commit
+        while at not in (self._commit, _NO_COMMIT):
+            chain.append(at)
+            at = int(self._commits["parent"][self._first_commit + at])
+        if at != self._commit:
+            frame = self._leg.frame
+        before = self._header(at)
+        moved = False
+        for number in reversed(chain):
+            after = self._header(number)
+            if (before[Column.ETH_SRC :] != after[Column.ETH_SRC :]).any():
+                moved |= bool((before[_TRACKED_HEADERS] != after[_TRACKED_HEADERS]).any())
+                frame = rewrite(Frames.of([frame]), before[:, None], after[:, None])[0]
+            before = after
+        return frame, moved
+
+    def _advance(self, commit: int) -> None:
+        if commit != self._commit:
+            self._frame, moved = self._frame_at(commit)
+            self._commit = commit
+            if moved:
+                self.tracking.connection = None
+
+    def _emit(self, first: int, last: int) -> None:
+        if first == last or self._passed_over:
+            return
+        number, journal = self._leg.number, self._world.journal
+        place = (*self._leg.place, self._place)
+        journal.segments.append((place, number, first, last))
+        if not self._translated:
+            return
+        for entry in range(first, last):
+            at = self._first_emission + entry
+            frame = self._frame_at(int(self._emissions["commit"][at]))[0]
+            max_len = int(self._emissions["max_len"][at])
+            if max_len < UNLIMITED:
+                before = self._frame_at(int(self._emissions["before"][at]))[0]
+                frame = frame[: len(frame) - max(len(before) - max_len, 0)]
+            journal.replaced[number, entry] = frame
+
+    def _fork(self, frozen: int) -> None:
+        """Let a copy of the packet go on with what is frozen under that number."""
+        world, leg = self._world, self._leg
+        if leg.depth == MAX_RECIRCULATIONS:
+            world.journal.lost.setdefault(leg.packet, "Max recirculation depth exceeded")
+            return
+        columns = self._header(self._commit)
+        if self._translated:
+            columns[Column.ETH_SRC :] = packet_columns(self._frame)
+        columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+        columns[Column.PACKET_TYPE] &= np.uint64(~_CONJ_ID & (1 << 64) - 1)
+        dp_hash = int(columns[Column.RECIRC]) & _DP_HASH
+        columns[Column.RECIRC] = frozen << RECIRC_ID_BITS.shift | dp_hash
+        copy = Leg(
+            world.journal.n + len(world.journal.legs) + len(world.waiting),
+            leg.packet,
+            columns,
+            self._frame,
+            self.tracking.copy(),
+            (*leg.place, self._place + 1),
+            leg.depth + 1,
+            resumed=self.tracking.state,
+        )
+        set_tracking(columns, self.tracking)
+        if world.ct_next is None:
+            world.resume(copy)
+        else:
+            world.waiting.append(copy)
+
+    def _pretend(self, request: Request) -> None:
+        """As ``ofproto/trace`` has it, which knows of no connections."""
+        raise UnpredictableError("ct-next")
+
+
+def set_tracking(columns: NDArray[np.uint64], tracking: Tracking) -> None:
+    """Let the ct fields in ``columns`` say what is known of the packet's connection."""
+    for column in _CT_COLUMNS:
+        columns[column] = 0
+    if not tracking.state:
+        return
+    eth_type = int(columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
+    original = tracking.original
+    if original.eth_type != eth_type:
+        original = OriginalTuple()
+    columns[Column.CT] = tracking.state << 32 | tracking.zone << 16 | original.protocol << 8
+    columns[Column.CT_MARK] = tracking.mark
+    columns[Column.CT_LABEL] = tracking.label >> 64
+    columns[Column.CT_LABEL_LOW] = tracking.label & (1 << 64) - 1
+    columns[Column.CT_TP] = original.source_port << 16 | original.destination_port
+    if original.eth_type == ETH_TYPE_IP:
+        columns[Column.CT_IPV4] = original.source << 32 | original.destination
+    elif original.eth_type == ETH_TYPE_IPV6:
+        for column, address in (
+            (Column.CT_IPV6_SRC, original.source),
+            (Column.CT_IPV6_DST, original.destination),
+        ):
+            columns[column] = address >> 64
+            columns[column + 1] = address & (1 << 64) - 1

@@ -1,0 +1,92 @@
+"""flowvm and Open vSwitch side by side: the same flows, the same packets, the same clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from flowvm.conntrack.text import format_connection
+from flowvm.packet.batch import PacketBatch
+from flowvm.packet.frames import Frames
+from flowvm.pipeline.result import Result
+from flowvm.switch import Switch
+from flowvm.text.dump import parse_dump
+
+from ..oracle import Bridge
+
+MILLISECOND = 10**6
+_COUNTS = re.compile(r"n_packets=(\d+), n_bytes=(\d+)")
+
+
+class Pair:
+    """Both switches with ``flows``; every packet is compared at once."""
+
+    def __init__(self, bridge: Bridge, flows: str) -> None:
+        bridge.reset()
+        bridge.add_flows(flows)
+        self.flows = flows
+        self.bridge = bridge
+        self.switch = Switch(
+            parse_dump(flows).flows, {name: number for number, name in bridge.ports.items()}
+        )
+        self.now = 0
+        self.history: list[str] = []
+        self.last: Result | None = None
+
+    def wait(self, milliseconds: int) -> None:
+        """Let time go by on both sides."""
+        self.now += milliseconds
+        self.history.append(f"wait {milliseconds}")
+        self.bridge.warp(milliseconds)
+
+    def send(self, port: int, frame: bytes) -> list[tuple[int, bytes]]:
+        """Send a frame to both; what leaves, in order, and the connections must be the same."""
+        self.history.append(f"{port} {frame.hex()}")
+        outcome = self.bridge.send(port, frame)
+        batch = PacketBatch.of(Frames.of([frame]), port, self.now * MILLISECOND)
+        result = self.last = self.switch.run(batch)
+        assert not result.stopped, self._story(str(result.stopped))
+        emissions = result.emissions
+        ours = list(zip(emissions.port.tolist(), emissions.frames, strict=True))
+        theirs = [(emission.port, emission.frame) for emission in outcome]
+        if not outcome.ordered:
+            ours, theirs = sorted(ours), sorted(theirs)
+        assert ours == theirs, self._story(f"emitted:\n{_hex(ours)}\nnot\n{_hex(theirs)}")
+        self.compare_connections()
+        return ours
+
+    def compare_connections(self) -> None:
+        """The connections of both, with mark, label and state."""
+        ours = sorted(self.connections())
+        theirs = sorted(self.bridge.conntrack().splitlines())
+        shown = "\n".join(ours), "\n".join(theirs)
+        assert ours == theirs, self._story(f"connections:\n{shown[0]}\nnot\n{shown[1]}")
+
+    def connections(self) -> Iterator[str]:
+        """Those of flowvm, as ``dpctl/dump-conntrack`` prints them."""
+        table = self.switch.state.connections
+        return (format_connection(connection) for connection in table.connections(self.now))
+
+    def compare_counters(self) -> None:
+        """The packets and bytes of each flow."""
+        theirs = sorted(_counted(line) for line in self.bridge.dump_flows().splitlines()[1:])
+        from flowvm.text.format import format_flow
+
+        ours = sorted(_counted(format_flow(flow)) for flow in self.switch.flows())
+        assert [counts for _, counts in ours] == [counts for _, counts in theirs], self._story(
+            f"{ours}\nnot\n{theirs}"
+        )
+
+    def _story(self, what: str) -> str:
+        return "\n".join([what, "flows:", self.flows, "packets:", *self.history])
+
+
+def _counted(line: str) -> tuple[str, tuple[str, ...]]:
+    found = _COUNTS.search(line)
+    assert found is not None, line
+    where = re.search(r"table=(\d+)", line.split("actions=")[0])
+    return f"{where[1] if where else 0}", (*found.groups(),)
+
+
+def _hex(emissions: list[tuple[int, bytes]]) -> str:
+    return "\n".join(f"  {port} {frame.hex()}" for port, frame in emissions)
