@@ -158,19 +158,19 @@ class LearnFlow(Operation):
         learned = np.ones(len(packets), bool)
         if self.limit:
             run.await_state(packets)
-            learned = np.array(
-                [
-                    self._allowed(run, template, int(packet), key)
-                    for packet, key in zip(packets, keys.T, strict=True)
-                ]
-            )
-            if run.recorder and not learned[0]:
-                run.recorder.detail("Limit exceeded, learn failed")
         for operations, widths, some, values in self._variants(run, packets):
+            shape = run.state.shape_of(operations, widths)
+            if self.limit:
+                for i, packet in enumerate(some.tolist()):
+                    content = np.array([shape, *values[:, i].tolist()], np.uint64)[:, None]
+                    learned[packet] = self._allowed(
+                        run, template, int(packets[packet]), keys[:, packet], content
+                    )
             chosen = some[learned[some]]
             rows = values[:, learned[some]]
-            shape = run.state.shape_of(operations, widths)
             run.learn(template, shape, packets[chosen], keys[:, chosen], rows)
+        if run.recorder and not learned[0]:
+            run.recorder.detail("Limit exceeded, learn failed")
         if self.result_dst is not None:
             result = learned[None].astype(np.uint64)
             write_subfield(self.result_dst).store(run, packets, result)
@@ -226,10 +226,16 @@ class LearnFlow(Operation):
             )
 
     def _allowed(
-        self, run: Run, template: LearnTemplate, packet: int, key: NDArray[np.uint64]
+        self,
+        run: Run,
+        template: LearnTemplate,
+        packet: int,
+        key: NDArray[np.uint64],
+        content: NDArray[np.uint64],
     ) -> bool:
-        """Whether ``limit`` allows this flow: a refresh is always allowed."""
-        if (run.state.find_exactly(template.target, key[:, None]) >= 0)[0]:
+        """Whether ``limit`` allows this flow: one that is there just so is always refreshed."""
+        existing = run.state.find_exactly(template.target, key[:, None])
+        if existing[0] >= 0 and run.state.is_as_taught(int(existing[0]), template, content):
             return True
         pending = sum(
             int((events.packets == packet).sum())

@@ -5,7 +5,7 @@ For those who want to look at the flows of a large dump one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import Action
-from flowvm.bulk.scan import IRREGULAR, Block, Scanner
+from flowvm.bulk.scan import IRREGULAR, Block, Scanner, whole_lines
 from flowvm.bulk.template import (
     ColumnAction,
     ColumnTerm,
@@ -23,9 +23,22 @@ from flowvm.bulk.template import (
     template_of,
 )
 from flowvm.flow import Flow, Match, MatchTerm
+from flowvm.text.dump import Dump, DumpReader
+from flowvm.text.errors import WordError
 from flowvm.text.parse import STATISTICS
 
+_MARK = "\N{BYTE ORDER MARK}"
+
 Part = TypeVar("Part", MatchTerm, Action)
+
+
+def decode_line(number: int, line: bytes) -> str:
+    """The text of the line of that number, from 0, without blanks at its end.
+
+    What is not UTF-8 comes out as replacement characters.
+    """
+    text = line.decode("utf-8", "replace").rstrip()
+    return text.removeprefix(_MARK) if number == 0 else text
 
 
 class FlowReader:
@@ -55,7 +68,12 @@ class FlowReader:
                 yield None
                 continue
             places = zip(starts[begin:end], ends[begin:end], strict=True)
-            yield maker.make([data[start:stop].decode() for start, stop in places])
+            try:
+                flow = maker.make([data[start:stop].decode() for start, stop in places])
+            except WordError:
+                # Read by itself, the line says what is wrong, and where.
+                flow = None
+            yield flow
 
     def _maker(self, block: Block, line: int, begin: int, end: int) -> _Maker | None:
         if block.shapes[line] == IRREGULAR:
@@ -103,7 +121,7 @@ class _Maker:
         self._actions = [_varying(use) for use in template.actions]
 
     def make(self, texts: Sequence[str]) -> Flow:
-        """The flow with these literals, all of which it can have."""
+        """The flow with these literals. Raises WordError if there is none."""
         said = self._same.copy()
         for name, slot in self._statistics:
             said[name] = STATISTICS[name](texts[slot])
@@ -118,3 +136,22 @@ def _varying(use: Any) -> Any:
     if isinstance(use, TextTerm | TextAction):
         return _Varying(tuple(slot.number for slot in use.item.slots), use.make, {})
     return use
+
+
+def read_flows(blocks: Iterable[bytes], *, file: str | None = None, lenient: bool = False) -> Dump:
+    """What :func:`flowvm.text.dump.parse_dump` makes of a text, but sooner.
+
+    ``blocks`` are the text in pieces of any size, in UTF-8. Raises what that does.
+    """
+    reader, single = FlowReader(), DumpReader(file, lenient)
+    first = 1
+    for data in whole_lines(blocks):
+        n = data.count(b"\n")
+        lines = data.split(b"\n")
+        for number, flow in enumerate(reader.read(data, np.arange(n)), start=first):
+            if flow is not None:
+                single.add(number, flow)
+            else:
+                single.read(number, decode_line(number - 1, lines[number - first]))
+        first += n
+    return single.dump()

@@ -10,14 +10,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.bulk.flows import FlowReader
+from flowvm.bulk.flows import FlowReader, decode_line
 from flowvm.bulk.literals import Words
 from flowvm.bulk.scan import Block
 from flowvm.flow import Flow
 from flowvm.text.parse import parse_flow
 
 _LOOKED_AT = 1024  # so many flows are kept once they are made
-_MARK = "\N{BYTE ORDER MARK}"
 
 
 class StoredText:
@@ -52,7 +51,7 @@ class StoredText:
 
     def line(self, number: int) -> str:
         """The text of the line; what is not UTF-8 comes out as replacement characters."""
-        return _text(number, self.raw(number))
+        return decode_line(number, self.raw(number))
 
     def by_block(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """The blocks that lines are in, and which are in each; numbers are ascending."""
@@ -68,12 +67,7 @@ class StoredText:
             places = some - self.first_lines[block]
             spans = zip(some.tolist(), starts[places].tolist(), ends[places].tolist(), strict=True)
             for number, start, end in spans:
-                yield _text(number, data[start:end])
-
-
-def _text(number: int, line: bytes) -> str:
-    text = line.decode("utf-8", "replace").rstrip()
-    return text.removeprefix(_MARK) if number == 0 else text
+                yield decode_line(number, data[start:end])
 
 
 class LazyFlows(Sequence[Flow]):
@@ -100,7 +94,7 @@ class LazyFlows(Sequence[Flow]):
         return self._parsed(int(self.numbers[index]))
 
     def __iter__(self) -> Iterator[Flow]:
-        if len(self) <= _LOOKED_AT:
+        if len(self) <= _LOOKED_AT or (np.diff(self.numbers) < 0).any():
             yield from map(self._parsed, self.numbers.tolist())
             return
         reader = FlowReader()

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowvm.bulk.fill import Filled
 from flowvm.bulk.lines import LazyFlows, Lines
-from flowvm.bulk.scan import IRREGULAR, Scanner
+from flowvm.bulk.scan import IRREGULAR, Scanner, whole_lines
 from flowvm.bulk.template import Template, template_of
 from flowvm.flow import Flow
 from flowvm.names import Names
@@ -17,11 +17,10 @@ from flowvm.pipeline.assemble import FlowBlock, FlowColumns, Numbers, assemble
 from flowvm.pipeline.compile import FlowBlocks, UsedNames
 from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.program import Program
-from flowvm.text.dump import is_group, is_group_stats, is_skipped
+from flowvm.text.dump import DumpReader
 from flowvm.text.errors import FlowSyntaxError
-from flowvm.text.group_stats import GroupStats, parse_group_stats
-from flowvm.text.groups import Group, parse_group
-from flowvm.text.parse import parse_flow
+from flowvm.text.group_stats import GroupStats
+from flowvm.text.groups import Group
 
 FEW = 2
 """Of a shape with fewer lines than this, each is read by itself."""
@@ -68,36 +67,15 @@ def read_bulk(
     return reader.dump(ports)
 
 
-def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text in pieces that end with a newline each, one added at the very end."""
-    kept: list[bytes] = []
-    for block in blocks:
-        cut = block.rfind(b"\n") + 1
-        if not cut:
-            kept.append(block)
-            continue
-        yield b"".join([*kept, block[:cut]])
-        kept = [block[cut:]]
-    last = b"".join(kept)
-    if last:
-        yield last + b"\n"
-
-
 class _Reader:
     """What is known of a text so far: shapes that are filled, and lines that are not."""
 
     def __init__(self, lines: Lines, file: str | None, lenient: bool) -> None:
         self._lines = lines
-        self._file = file
-        self._lenient = lenient
         self._columns = FlowColumns(len(lines.text))
         self._filled: list[Filled] = []
         self._rest: list[Numbers] = []
-        self._flows: dict[int, Flow] = {}
-        self._groups: dict[int, Group] = {}
-        self._group_stats: list[GroupStats] = []
-        self._errors: list[FlowSyntaxError] = []
-        self._skipped = 0
+        self._single = DumpReader(file, lenient)
 
     def read_by_shape(self) -> None:
         """Fill the lines of each shape in from the first of them, as far as they fit."""
@@ -138,49 +116,41 @@ class _Reader:
         """Read one by one what no template fits. Raises FlowSyntaxError unless lenient."""
         rest = np.sort(np.concatenate([np.zeros(0, np.int64), *self._rest]))
         for number, text in zip(rest.tolist(), self._lines.text.lines(rest), strict=True):
-            if is_skipped(text):
-                self._skipped += bool(text)
-                continue
-            try:
-                if is_group_stats(text):
-                    self._group_stats.append(parse_group_stats(text))
-                elif is_group(text):
-                    self._groups[number] = parse_group(text)
-                else:
-                    self._flows[number] = flow = parse_flow(text)
-                    self._columns.put(number, flow)
-            except FlowSyntaxError as error:
-                located = error.at(number + 1, self._file)
-                if not self._lenient:
-                    raise located from None
-                self._errors.append(located)
+            self._single.read(number + 1, text)
+        for number, flow in self._single_flows():
+            self._columns.put(number, flow)
+
+    def _single_flows(self) -> Iterator[tuple[int, Flow]]:
+        """The flows that were read one by one, with the numbers of their lines, from 0."""
+        for line, flow in zip(self._single.flow_lines, self._single.flows, strict=True):
+            yield line - 1, flow
 
     def dump(self, ports: Mapping[str, int] | Names | None) -> BulkDump:
         """Compile what was read."""
         names = ports if isinstance(ports, Names) else self._names(ports)
-        text = self._lines.text
+        text, single = self._lines.text, self._single.dump()
         program = assemble(
             list(self._blocks(names)),
             self._columns,
             names,
             lambda numbers: LazyFlows(text, numbers),
         )
-        if self._groups:
-            program = with_groups(program, self._groups.values(), self._group_stats)
+        if single.groups:
+            program = with_groups(program, single.groups, single.group_stats)
         return BulkDump(
             program,
-            tuple(self._groups.values()),
-            tuple(self._groups),
-            self._skipped,
-            tuple(self._errors),
-            tuple(self._group_stats),
+            single.groups,
+            tuple(line - 1 for line in single.group_lines),
+            len(single.skipped),
+            single.errors,
+            single.group_stats,
         )
 
     def _names(self, ports: Mapping[str, int] | None) -> Names:
         used = UsedNames()
         for filled in self._filled:
             filled.see_names(used)
-        for number, flow in self._flows.items():
+        for number, flow in self._single_flows():
             used.see(flow, number)
         return used.names(ports)
 
@@ -188,6 +158,6 @@ class _Reader:
         for filled in self._filled:
             yield from filled.blocks(names)
         one_by_one = FlowBlocks(names)
-        for number, flow in self._flows.items():
+        for number, flow in self._single_flows():
             one_by_one.add(number, flow)
         yield from one_by_one.blocks()

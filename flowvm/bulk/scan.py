@@ -11,6 +11,7 @@ right: it decides which lines are taken together, not what they mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,21 @@ def _classes() -> bytes:
 
 
 _CLASSES = _classes()
+
+
+def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in pieces that end with a newline each, one added at the very end."""
+    kept: list[bytes] = []
+    for block in blocks:
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            kept.append(block)
+            continue
+        yield b"".join([*kept, block[:cut]])
+        kept = [block[cut:]]
+    last = b"".join(kept)
+    if last:
+        yield last + b"\n"
 
 
 class Shapes(dict[bytes, int]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from flowvm.bulk.read import BulkDump
@@ -30,13 +30,20 @@ def read_text(source: str) -> str:
     return read_source(source)
 
 
+def opened(source: str) -> AbstractContextManager[BinaryIO]:
+    """A file, standard input for ``-``, or a shipped example. Raises OSError."""
+    from flowvm.examples import open_source
+
+    return nullcontext(sys.stdin.buffer) if source == STDIN else open_source(source)
+
+
 def read_dump(source: str, *, lenient: bool = False) -> Dump:
     """The flows of a dump; lenient, it tells of lines that cannot be read and leaves them out."""
-    from flowvm.text.dump import parse_dump
+    from flowvm.bulk.flows import read_flows
+    from flowvm.text.blocks import read_blocks
 
-    text = read_text(source)
-    with syntax_errors():
-        dump = parse_dump(text, file=label(source), lenient=lenient)
+    with syntax_errors(), opened(source) as file:
+        dump = read_flows(read_blocks(file), file=label(source), lenient=lenient)
     tell(dump.errors)
     return dump
 
@@ -79,14 +86,12 @@ def read_compiled(flows: str, ports: str | None, *, lenient: bool = False) -> Bu
     """A dump, compiled; lenient, it tells of lines that cannot be read and leaves them out."""
     from flowvm.bulk.files import read_file
     from flowvm.bulk.saved import SavedFileError
-    from flowvm.examples import open_source
 
     if flows == STDIN == ports:
         raise InputError("flowvm: flows and ports cannot both come from standard input")
     numbers = read_ports(ports)
-    source = nullcontext(sys.stdin.buffer) if flows == STDIN else open_source(flows)
     try:
-        with syntax_errors(), source as file:
+        with syntax_errors(), opened(flows) as file:
             dump = read_file(file, numbers, name=label(flows), lenient=lenient)
     except SavedFileError as error:
         raise InputError(f"flowvm: {error}") from None

@@ -330,8 +330,13 @@ class _Tracker:
         found = table.entry(self._key, entry.reverse.bucket, now)
         if found is None:
             raise _OrphanError
-        self._reply = found[1]
-        return found[0].connection
+        entry, self._reply = found
+        if entry.for_replies:
+            raise UnpredictableError(
+                "nat to a connection's own addresses after its end, which Open vSwitch 3.1 does "
+                "not survive,"
+            )
+        return entry.connection
 
     def _by_original_tuple(self) -> Connection | None:
         """The connection whose translated packet this was when it was tracked before."""

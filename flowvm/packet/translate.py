@@ -17,14 +17,16 @@ from flowvm.fields import (
     Bits,
 )
 from flowvm.packet.checksum import finish, sum_bytes, update
-from flowvm.packet.decode import Decoded, decode
+from flowvm.packet.decode import decode
 from flowvm.packet.encode import rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.keys import read
+from flowvm.packet.layout import Layout
 from flowvm.packet.rewrite_l3 import IPV6_DST_BITS, IPV6_SRC_BITS
 from flowvm.packet.words import U64, Words
 
 _ICMP_HEADER = 8
+_ETHERNET_IPV6 = bytes(12) + b"\x86\xdd"
 _IPV4_ADDRESSES, _IPV6_ADDRESSES = 12, 8
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMPV6: 2}
 _LEAST = {TCP: 20, UDP: 8, ICMPV6: 4}
@@ -35,9 +37,10 @@ def translate(frame: bytes, translation: Translation) -> bytes:
     """What ``translation`` makes of an IP packet, and of what it quotes if it is an ICMP error."""
     frames = Frames.of([frame])
     decoded = decode(frames, 0)
-    before = decoded.columns
-    after = before.copy()
-    is_ipv4 = int(read(before, ETH_TYPE_BITS)[0]) == ETH_TYPE_IP
+    is_ipv4 = int(read(decoded.columns, ETH_TYPE_BITS)[0]) == ETH_TYPE_IP
+    if translation.quoted is not None:
+        return _Error(frame, decoded.layout, is_ipv4=is_ipv4).translated(translation)
+    after = decoded.columns.copy()
     for bits, address in (
         (IPV4_SRC_BITS if is_ipv4 else IPV6_SRC_BITS, translation.source),
         (IPV4_DST_BITS if is_ipv4 else IPV6_DST_BITS, translation.destination),
@@ -47,12 +50,7 @@ def translate(frame: bytes, translation: Translation) -> bytes:
     if translation.ports is not None:
         for bits, port in zip((TP_SRC_BITS, TP_DST_BITS), translation.ports, strict=True):
             _put(after, bits, port)
-    result = rewrite(frames, before, after, decoded.layout)[0]
-    if translation.quoted is None:
-        return result
-    changed = bytearray(result)
-    _Quoted(changed, decoded, is_ipv4=is_ipv4).translate(translation.quoted)
-    return bytes(changed)
+    return rewrite(frames, decoded.columns, after, decoded.layout)[0]
 
 
 def _put(columns: U64, bits: Bits, value: int) -> None:
@@ -61,51 +59,60 @@ def _put(columns: U64, bits: Bits, value: int) -> None:
         columns[column] = columns[column] & np.uint64(~room & (1 << 64) - 1) | np.uint64(word)
 
 
-class _Quoted:
-    """The packet in an ICMP error: as much of it as there is."""
+class _Error:
+    """An ICMP error and the packet in it, of which there may be but a part."""
 
-    def __init__(self, frame: bytearray, decoded: Decoded, *, is_ipv4: bool) -> None:
-        layout = decoded.layout
-        self._frame = frame
+    def __init__(self, frame: bytes, layout: Layout, *, is_ipv4: bool) -> None:
+        self._frame = bytearray(frame)
         self._is_ipv4 = is_ipv4
-        self._outer = int(layout.l3[0])
-        self._icmp = int(layout.l4[0])
+        self._l3 = int(layout.l3[0])
+        self._l4 = int(layout.l4[0])
         self._end = len(frame) - int(layout.l2_pad[0])
-        self._l3 = self._icmp + _ICMP_HEADER
-        if is_ipv4:
-            self._l4 = self._l3 + (frame[self._l3] & 0xF) * 4
-        else:
-            inner = Frames.of([bytes(12) + b"\x86\xdd" + self._padded_inner()])
-            self._l4 = self._l3 + int(decode(inner, 0).layout.l4[0]) - 14
+        self._quoted_l3 = self._l4 + _ICMP_HEADER
+        self._quoted_l4 = self._quoted_l3 + self._quoted_header()
 
-    def _padded_inner(self) -> bytes:
-        """The quoted IPv6 packet, with zeroes for what is missing of it."""
-        inner = bytes(self._frame[self._l3 : self._end])
-        return inner.ljust(40 + int.from_bytes(inner[4:6], "big"), b"\0")
-
-    def translate(self, wanted: Translation) -> None:
-        checksum = self._l4 + _CHECKSUM_AT.get(wanted.protocol, 0)
-        if wanted.ports is not None:
-            keeps = wanted.protocol == TCP or self._number(checksum, 2) != 0
-            for at, port in zip((self._l4, self._l4 + 2), wanted.ports, strict=True):
-                self._set(at, port, 2, [checksum] if keeps else [])
-            self._never_zero(wanted.protocol, checksum, keeps)
-        for number, address in enumerate((wanted.source, wanted.destination)):
-            if address is not None:
-                self._set_address(number, address, wanted.protocol, checksum)
-        self._sum_up()
-
-    def _set_address(self, number: int, address: int, protocol: int, checksum: int) -> None:
-        size = 4 if self._is_ipv4 else 16
-        first = _IPV4_ADDRESSES if self._is_ipv4 else _IPV6_ADDRESSES
-        covered = protocol in _LEAST and self._end - self._l4 >= _LEAST[protocol]
-        covered &= protocol != ICMPV6 or not self._is_ipv4
-        covered &= protocol != UDP or self._number(checksum, 2) != 0
-        checksums = [checksum] if covered else []
+    def _quoted_header(self) -> int:
+        """How long the IP header in the error is, extensions included."""
+        at = self._quoted_l3
         if self._is_ipv4:
-            checksums.append(self._l3 + 10)
-        self._set(self._l3 + first + number * size, address, size, checksums)
-        self._never_zero(protocol, checksum, covered)
+            return (self._frame[at] & 0xF) * 4
+        inner = bytes(self._frame[at : self._end])
+        # What is missing of the datagram is not looked at.
+        whole = inner.ljust(40 + int.from_bytes(inner[4:6], "big"), b"\0")
+        return int(decode(Frames.of([_ETHERNET_IPV6 + whole]), 0).layout.l4[0]) - 14
+
+    def translated(self, wanted: Translation) -> bytes:
+        """The bytes after ``wanted``."""
+        protocol, quoted = wanted.protocol, wanted.quoted
+        assert quoted is not None
+        # As if the error were a packet of the connection, even where that spoils what it quotes.
+        self._set_addresses(wanted, protocol, self._l3, self._l4, only_header=self._is_ipv4)
+        at = self._quoted_l4
+        checksum = at + _CHECKSUM_AT.get(protocol, 0)
+        if quoted.ports is not None:
+            keeps = protocol == TCP or self._number(checksum, 2) != 0
+            for place, port in zip((at, at + 2), quoted.ports, strict=True):
+                self._set(place, port, 2, [checksum] if keeps else [])
+            self._never_zero(protocol, checksum, keeps)
+        self._set_addresses(quoted, protocol, self._quoted_l3, at)
+        self._sum_up()
+        return bytes(self._frame)
+
+    def _set_addresses(
+        self, wanted: Translation, protocol: int, l3: int, l4: int, *, only_header: bool = False
+    ) -> None:
+        size = 4 if self._is_ipv4 else 16
+        first = l3 + (_IPV4_ADDRESSES if self._is_ipv4 else _IPV6_ADDRESSES)
+        checksum = l4 + _CHECKSUM_AT.get(protocol, 0)
+        for at, address in ((first, wanted.source), (first + size, wanted.destination)):
+            if address is None:
+                continue
+            covered = not only_header and self._end - l4 >= _LEAST.get(protocol, 1 << 16)
+            covered &= protocol != ICMPV6 or not self._is_ipv4
+            covered &= protocol != UDP or self._number(checksum, 2) != 0
+            header = [l3 + 10] if self._is_ipv4 else []
+            self._set(at, address, size, [checksum, *header] if covered else header)
+            self._never_zero(protocol, checksum, covered)
 
     def _never_zero(self, protocol: int, checksum: int, kept: bool) -> None:
         """A checksum of UDP that comes out as zero would mean that there is none."""
@@ -130,14 +137,14 @@ class _Quoted:
 
     def _sum_up(self) -> None:
         """Work out the checksum of the ICMP error anew."""
-        self._put(self._icmp + 2, 0, 2)
+        self._put(self._l4 + 2, 0, 2)
         words = Words(np.frombuffer(bytes(self._frame) + bytes(8), np.uint8))
-        at, size = np.array([self._icmp]), np.array([self._end - self._icmp])
+        at, size = np.array([self._l4]), np.array([self._end - self._l4])
         total = sum_bytes(words, at, size)
         if not self._is_ipv4:
-            total = total + sum_bytes(words, np.array([self._outer + 8]), np.array([32]))
-            total = total + np.uint64(self._end - self._icmp + ICMPV6)
-        self._put(self._icmp + 2, int(finish(total)[0]), 2)
+            total = total + sum_bytes(words, np.array([self._l3 + 8]), np.array([32]))
+            total = total + np.uint64(self._end - self._l4 + ICMPV6)
+        self._put(self._l4 + 2, int(finish(total)[0]), 2)
 
     def _number(self, at: int, size: int) -> int:
         return int.from_bytes(self._frame[at : at + size], "big")

@@ -336,15 +336,20 @@ class Run:
         before = self.depth[packets], self.table[packets], self.rule[packets]
         mark = self.recorder.mark() if self.recorder else None
         in_bucket, self._in_bucket = self._in_bucket, False
+        in_action_set, self.in_action_set = self.in_action_set, False
         pending = Pending()
         pending.add(table, packets, ports)
         while (waiting := pending.next()) is not None:
             number, some, their_ports = waiting
             if not first:
                 some, their_ports = self._within_limits(number, some, their_ports)
-            first = False
             self._visit(number, some, their_ports, pending, by_original=by_original)
             by_original = False
+            if first:
+                # What the action set does is done by the flow that the packet met first.
+                before = self.depth[packets], self.table[packets], self.rule[packets]
+                first = False
+        self.in_action_set = in_action_set
         self._in_bucket = in_bucket
         self.depth[packets], self.table[packets], self.rule[packets] = before
         if self.recorder:
@@ -657,7 +662,8 @@ class Run:
         again = self.emissions.withdraw(packets)
         # Steps of the datapath and lessons are not taken back.
         beyond = again & (self.datapath.counts(packets) > self._steps_before[packets])
-        taught = [change.packets for change in (*self.learned, *self.timeout_cuts)]
+        taught = [events.packets for events in self.learned]
+        taught += [cut.packets for cut in self.timeout_cuts]
         if taught:
             beyond |= self.emissions.has_nested(packets) & np.isin(packets, np.concatenate(taught))
         for packet in packets[beyond].tolist():

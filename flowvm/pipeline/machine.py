@@ -169,7 +169,8 @@ class Machine:
         """
         journal = Journal(len(path_of))
         written = sorted(self.state.program.written.items())
-        world = World(guide, journal, self.state.connections, self.state.steps, written)
+        state = self.state
+        world = World(guide, journal, state.connections, state.steps, written, meters=state.meters)
         good = 0
         for packet, path in enumerate(path_of.tolist()):
             time = int(batch.times[first + packet])

@@ -66,21 +66,13 @@ class Paths:
         verdict[owners[~to_controller]] = Verdict.OUTPUT
         verdict[list(run.unsupported)] = Verdict.UNSUPPORTED
         verdict[failed] = Verdict.ERROR
-        hit = [(h, h.rules >= 0) for h in run.hits]
-        hits = [(h.packets[some], h.rules[some], h.grown[some]) for h, some in hit]
-        none = np.zeros(0, np.int64)
         return cls(
             verdict,
             run.last_table,
             run.last_rule,
             run.volatile,
             {**run.unsupported, **run.errors},
-            Ragged.of(
-                np.concatenate([none, *(packets for packets, _, _ in hits)]),
-                n,
-                rule=np.concatenate([none, *(rules for _, rules, _ in hits)]),
-                grown=np.concatenate([none, *(grown for _, _, grown in hits)]),
-            ),
+            _hits(run, n),
             _consults(run, n),
             emitted,
             commits,
@@ -119,15 +111,29 @@ class Paths:
         )
 
 
+def _hits(run: Run, n: int) -> Ragged:
+    none = np.zeros(0, np.int64)
+    found = run.hits
+    packets = np.concatenate([none, *(h.packets for h in found)])
+    rules = np.concatenate([none, *(h.rules for h in found)])
+    grown = np.concatenate([none, *(h.grown for h in found)])
+    freezings = np.concatenate([none, *(h.freezings for h in found)])
+    stands = (rules >= 0) & run.emissions.happened(packets, freezings)
+    return Ragged.of(packets[stands], n, rule=rules[stands], grown=grown[stands])
+
+
 def _group_hits(run: Run, n: int) -> Ragged:
     none = np.zeros(0, np.int64)
     found = run.group_hits
+    packets = np.concatenate([none, *(h.packets for h in found)])
+    freezings = np.concatenate([none, *(h.freezings for h in found)])
+    stands = run.emissions.happened(packets, freezings)
     return Ragged.of(
-        np.concatenate([none, *(h.packets for h in found)]),
+        packets[stands],
         n,
-        group=np.concatenate([none, *(h.groups for h in found)]),
-        bucket=np.concatenate([none, *(h.buckets for h in found)]),
-        grown=np.concatenate([none, *(h.grown for h in found)]),
+        group=np.concatenate([none, *(h.groups for h in found)])[stands],
+        bucket=np.concatenate([none, *(h.buckets for h in found)])[stands],
+        grown=np.concatenate([none, *(h.grown for h in found)])[stands],
     )
 
 

@@ -19,6 +19,7 @@ from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Operation
+    from flowvm.text.meters import MeterConfig
     from flowvm.pipeline.group_table import GroupTable
 
 
@@ -109,6 +110,9 @@ class Program:
 
     groups: GroupTable | None = None
     """The groups of the switch; ``None`` if nothing is known of them."""
+
+    meters: tuple[MeterConfig, ...] | None = None
+    """The meters of the switch; ``None`` if nothing is known of them."""
 
     @cached_property
     def conjunctions(self) -> Conjunctions:

@@ -194,14 +194,14 @@ class DatapathLog:
 
 
 @dataclass(frozen=True)
-class _ComeBack:
+class ComeBack:
     """The end of a branch whose copy of the packet the datapath throws away."""
 
     def perform(self, traveller: Traveller, values: Sequence[int]) -> None:
         traveller.come_back(values[0])
 
 
-_COME_BACK = _ComeBack()
+_COME_BACK = ComeBack()
 
 
 def freeze(run: Run, packets: Packets, table: int) -> NDArray[np.int64]:

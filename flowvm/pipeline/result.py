@@ -83,8 +83,8 @@ class Stretch:
         rank = np.zeros(len(self.path_of), np.int8)
         # What a path emits need not leave: a meter may be in its way.
         stopped_by = np.array([Verdict.UNSUPPORTED, Verdict.ERROR])
-        verdict = self.paths.verdict[paths]
-        np.maximum.at(rank, owners, np.where(np.isin(verdict, stopped_by), _RANK[verdict], 0))
+        of_leg = self.paths.verdict[paths]
+        np.maximum.at(rank, owners, np.where(np.isin(of_leg, stopped_by), _RANK[of_leg], 0))
         legs, ports = self.departures(self.travels)
         left = np.where(ports == ReservedPort.CONTROLLER, Verdict.CONTROLLER, Verdict.OUTPUT)
         np.maximum.at(rank, owners[legs], _RANK[left])

@@ -14,6 +14,7 @@ from flowvm.pipeline.conjunction import find_rules
 from flowvm.pipeline.edit import Edit
 from flowvm.pipeline.group_stats import GroupCounters
 from flowvm.pipeline.learning import LearnTemplate, Target
+from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.recirculation import DatapathStep, Frozen, Numbered
 from flowvm.pipeline.rules import NEVER, RuleColumns
@@ -108,6 +109,7 @@ class State:
         self.n_removed = 0
         self._n_owning = 0, 0
         self.groups = GroupCounters.of(program.groups) if program.groups else None
+        self.meters = None if program.meters is None else MeterTable.of(program.meters)
         self.edits: dict[int, Edit] = {}
         self.connections = ConnectionTable()
         self.frozen: Numbered[Frozen] = Numbered()
@@ -132,6 +134,7 @@ class State:
         twin.n_removed = self.n_removed
         twin._n_owning = self._n_owning
         twin.groups = self.groups.copy() if self.groups else None
+        twin.meters = None if self.meters is None else self.meters.copy()
         twin.edits = dict(self.edits)
         twin.connections = self.connections.copy()
         # What numbers stand for never changes.
@@ -266,6 +269,22 @@ class State:
         same = rules.alive & (rules.table == template.target.table)
         same &= rules.cookie == np.uint64(template.cookie)
         return int(same.sum()) + pending < template.limit
+
+    def is_as_taught(self, rule: int, template: LearnTemplate, content: NDArray[np.uint64]) -> bool:
+        """Whether ``rule`` is what ``template`` would make of it; ``content`` as in ``acts_as``.
+
+        So ``ofproto_flow_mod_init_for_learn`` tells a refresh from a change.
+        """
+        rules = self.rules
+        maker = int(rules.made_by[rule])
+        flags = self.templates[maker].flags if maker >= 0 else self.program.flows[rule].flags
+        return (
+            int(rules.idle_timeout[rule]) == template.idle_timeout
+            and int(rules.hard_timeout[rule]) == template.hard_timeout
+            and int(rules.cookie[rule]) == template.cookie
+            and set(flags) == set(template.flags)
+            and bool(self.acts_as(np.array([rule]), content)[0])
+        )
 
     def learned_shape(self, number: int) -> LearnedShape:
         """The shape of that number, which must be one of a learn template."""

@@ -27,10 +27,12 @@ from flowvm.packet.encode import rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.emission import UNLIMITED
+from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.ragged import ranges
 from flowvm.pipeline.recirculation import (
     RECIRC_ID_BITS,
+    ComeBack,
     Condition,
     DatapathStep,
     EndOfBranch,
@@ -151,6 +153,7 @@ class World:
     steps: Numbered[DatapathStep]
     written: Sequence[tuple[int, int]]
     now: int = 0
+    meters: MeterTable | None = None
     ct_next: deque[int] | None = None
     """States that connections are given in turn, instead of those of the table."""
 
@@ -175,6 +178,7 @@ class _Moment:
     frame: bytes
     commit: int
     translated: bool
+    dropped: bool
     tracking: Tracking
 
 
@@ -196,6 +200,7 @@ class Traveller:
         self._moments: list[_Moment] = []
         self._place = 0
         self._passed_over = 0
+        self._dropped = False
         self.tracking = leg.tracking
 
     def go(self) -> None:
@@ -244,6 +249,12 @@ class Traveller:
         pad = find_layout(Frames.of([self._leg.frame]), DEFAULT_VLAN_LIMIT).l2_pad
         return len(self._frame) - int(pad[0])
 
+    def meet_meter(self, meter_id: int) -> None:
+        """Pass a meter of the switch, or be dropped."""
+        assert self._world.meters is not None
+        if not self._world.meters.passes(meter_id, len(self._frame), self._world.now):
+            self._dropped = True
+
     def pass_over(self) -> None:
         """Do nothing up to the end of the branch that begins here."""
         self._passed_over = 1
@@ -253,17 +264,22 @@ class Traveller:
         if self._passed_over:
             self._passed_over += isinstance(step, Condition) - isinstance(step, EndOfBranch)
             return True
-        return False
+        if self._dropped and isinstance(step, Condition):
+            self.pass_over()
+        return self._dropped and not isinstance(step, ComeBack)
 
     def come_back(self, steps: int) -> None:
         """Be again what the packet was after so many steps."""
         moment = self._moments[steps]
         self._frame, self._commit = moment.frame, moment.commit
         self._translated = moment.translated
+        self._dropped = moment.dropped
         self.tracking = moment.tracking.copy()
 
     def _moment(self) -> _Moment:
-        return _Moment(self._frame, self._commit, self._translated, self.tracking.copy())
+        return _Moment(
+            self._frame, self._commit, self._translated, self._dropped, self.tracking.copy()
+        )
 
     def _datagram(self) -> Datagram:
         frame = self._frame
@@ -310,7 +326,7 @@ class Traveller:
                 self.tracking.connection = None
 
     def _emit(self, first: int, last: int) -> None:
-        if first == last or self._passed_over:
+        if first == last or self._passed_over or self._dropped:
             return
         number, journal = self._leg.number, self._world.journal
         place = (*self._leg.place, self._place)

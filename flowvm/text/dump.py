@@ -69,43 +69,64 @@ def parse_dump(text: str, *, file: str | None = None, lenient: bool = False) -> 
     A line that cannot be read raises FlowSyntaxError; a lenient reading goes on to the next line
     and keeps the error in ``Dump.errors``.
     """
-    flows: list[Flow] = []
-    flow_lines: list[int] = []
-    groups: list[Group] = []
-    group_lines: list[int] = []
-    group_stats: list[GroupStats] = []
-    skipped: list[tuple[int, str]] = []
-    errors: list[FlowSyntaxError] = []
+    reader = DumpReader(file, lenient)
     for number, line in enumerate(text.removeprefix("\N{BYTE ORDER MARK}").split("\n"), start=1):
-        line = line.rstrip()
+        reader.read(number, line.rstrip())
+    return reader.dump()
+
+
+class DumpReader:
+    """What the lines of a dump have said so far."""
+
+    def __init__(self, file: str | None = None, lenient: bool = False) -> None:
+        """``file`` and ``lenient`` as for :func:`parse_dump`."""
+        self._file = file
+        self._lenient = lenient
+        self.flows: list[Flow] = []
+        self.flow_lines: list[int] = []
+        self.groups: list[Group] = []
+        self.group_lines: list[int] = []
+        self.group_stats: list[GroupStats] = []
+        self.skipped: list[tuple[int, str]] = []
+        self.errors: list[FlowSyntaxError] = []
+
+    def read(self, number: int, line: str) -> None:
+        """Read the line of that number, without blanks at its end. Raises FlowSyntaxError."""
         if is_skipped(line):
             if line:
-                skipped.append((number, line))
-            continue
+                self.skipped.append((number, line))
+            return
         try:
             if is_group_stats(line):
-                group_stats.append(parse_group_stats(line))
+                self.group_stats.append(parse_group_stats(line))
             elif is_group(line):
-                groups.append(parse_group(line))
-                group_lines.append(number)
+                self.groups.append(parse_group(line))
+                self.group_lines.append(number)
             else:
-                flows.append(parse_flow(line))
-                flow_lines.append(number)
+                self.add(number, parse_flow(line))
         except FlowSyntaxError as error:
-            located = error.at(number, file)
-            if not lenient:
+            located = error.at(number, self._file)
+            if not self._lenient:
                 raise located from None
-            errors.append(located)
-    return Dump(
-        tuple(flows),
-        tuple(flow_lines),
-        tuple(groups),
-        tuple(group_lines),
-        tuple(skipped),
-        tuple(errors),
-        file,
-        tuple(group_stats),
-    )
+            self.errors.append(located)
+
+    def add(self, number: int, flow: Flow) -> None:
+        """Take ``flow`` for what the line of that number says."""
+        self.flows.append(flow)
+        self.flow_lines.append(number)
+
+    def dump(self) -> Dump:
+        """All of it."""
+        return Dump(
+            tuple(self.flows),
+            tuple(self.flow_lines),
+            tuple(self.groups),
+            tuple(self.group_lines),
+            tuple(self.skipped),
+            tuple(self.errors),
+            self._file,
+            tuple(self.group_stats),
+        )
 
 
 def is_group(line: str) -> bool:

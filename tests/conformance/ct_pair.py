@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from flowvm.conntrack.text import format_connection
+from flowvm.flow import ReservedPort
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
-from flowvm.pipeline.result import Result
+from flowvm.pipeline.result import Result, Verdict
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump
 
@@ -45,9 +46,13 @@ class Pair:
         outcome = self.bridge.send(port, frame)
         batch = PacketBatch.of(Frames.of([frame]), port, self.now * MILLISECOND)
         result = self.last = self.switch.run(batch)
-        assert not result.stopped, self._story(str(result.stopped))
+        assert result.verdict(0) is not Verdict.UNSUPPORTED, self._story(result.reason(0))
         emissions = result.emissions
         ours = list(zip(emissions.port.tolist(), emissions.frames, strict=True))
+        told = [frame for port, frame in ours if port == ReservedPort.CONTROLLER]
+        heard = [packet.frame for packet in self.bridge.packet_ins()]
+        assert told == heard, self._story(f"told the controller: {told}\nnot\n{heard}")
+        ours = [(port, frame) for port, frame in ours if port != ReservedPort.CONTROLLER]
         theirs = [(emission.port, emission.frame) for emission in outcome]
         if not outcome.ordered:
             ours, theirs = sorted(ours), sorted(theirs)

@@ -44,8 +44,7 @@ class Conversation:
 class Traffic:
     """Makes one packet after the other: which end sends it (0 or 1), and its bytes.
 
-    ``source`` and ``destination`` are what the opener uses; the other end answers what it sees
-    after translation: a caller tells it by ``Conversation.sides``.
+    ``quoted`` are numbers of bytes that ICMP errors quote after the IP header.
     """
 
     def __init__(
@@ -56,11 +55,13 @@ class Traffic:
         ipv6: bool = False,
         tagged: bool = False,
         oddities: float = 0.15,
+        quoted: tuple[int, ...] = (8, 8, 20, 64, 4),
     ) -> None:
         self.rng = rng
         self._ipv6 = ipv6
         self._tagged = tagged
         self._oddities = oddities
+        self._quoted = quoted
         self.conversations = [self._conversation(protocols) for _ in range(rng.randint(1, 4))]
 
     def _conversation(self, protocols: tuple[str, ...]) -> Conversation:
@@ -181,7 +182,7 @@ class Traffic:
         source = rng.choice((inner.dst, inner.dst, router))
         data = bytes(inner)
         header = 40 if self._ipv6 else 20
-        data = data[: header + rng.choice((8, 8, 20, 64, 4))]
+        data = data[: header + rng.choice(self._quoted)]
         if self._ipv6:
             kind = rng.choice((ICMPv6DestUnreach, ICMPv6PacketTooBig))
             return end, self._ether(end) / IPv6(src=source, dst=inner.src) / kind() / Raw(data)

@@ -45,6 +45,7 @@ PORTS = (1, 2, 3, 4, LOCAL)
 N_PORTS = 8
 PORT_NAMES = {f"p{n}": n for n in range(1, N_PORTS + 1)}
 VERSIONS = {"1.0": "OpenFlow10", "1.5": "OpenFlow15"}
+MIN_FRAME = 14
 BLOCK = 50
 """Cases that one seed makes."""
 
@@ -254,7 +255,12 @@ def predict(dump: str, case: Case) -> tuple[Seen, Result]:
     for number, packet in enumerate(case.packets):
         mine = [int(i) for i in (emissions.packet == number).nonzero()[0]]
         ports = [(i, int(emissions.port[i])) for i in mine]
-        frames = [(i, p) for i, p in ports if p != ReservedPort.CONTROLLER]
+        frames = [
+            (i, p)
+            for i, p in ports
+            # What is left of a frame may be too little for a port of the oracle to send.
+            if p != ReservedPort.CONTROLLER and emissions.frames.lengths[i] >= MIN_FRAME
+        ]
         seen.emitted.append([(p, emissions.frames[i].hex()) for i, p in frames])
         seen.packet_ins.append(
             [_packet_in(result, i) for i, p in ports if p == ReservedPort.CONTROLLER]

@@ -68,7 +68,7 @@ def test_a_tcp_connection_lives_and_ends(bridge: Bridge) -> None:
     assert client("A", 101, 501) == [2, 4]
     assert client("PA", 101, 501, b"hello") == [2, 4]
     assert server("A", 501, 106) == [1, 3]
-    assert server("A", 501 + 10**6, 106) == [7]
+    assert server("A", 501 + 10**6, 106, b"too far") == [7]
     assert client("FA", 106, 501) == [2, 4]
     assert server("FA", 501, 107) == [1, 3]
     assert client("A", 107, 502) == [2, 4]
@@ -129,7 +129,7 @@ def test_icmp_requests_are_connections(
 
 
 def test_icmp_errors_are_related(bridge: Bridge) -> None:
-    """In both directions, from the other end and from a router; quoting nothing known is invalid."""
+    """In both directions, from the other end and from a router; others are invalid."""
     pair = Pair(bridge, FIREWALL)
     request = there(UDP(sport=1000, dport=53) / b"?")
     quoted = Ether(request)[IP]
@@ -305,8 +305,9 @@ table=2,dl_vlan=9 actions=pop:NXM_NX_REG1[],pop:NXM_OF_ETH_DST[],pop:NXM_NX_REG2
 """,
     "resubmit by the original tuple": """
 udp,in_port=1 actions=ct(commit,nat(dst=10.1.1.1:99),table=1)
-ip,in_port=2 actions=resubmit(,2,ct),ct(nat,table=1)
-table=1 actions=resubmit(,2,ct),resubmit(,3)
+ip,in_port=2 actions=ct(nat,table=1)
+table=1,ct_state=+new,ip actions=resubmit(,2,ct),resubmit(,3)
+table=1,ct_state=+est,ip actions=resubmit(,2,ct),resubmit(,3),resubmit(2,2,ct),output:6
 table=2,udp,nw_dst=10.0.0.2,tp_dst=53 actions=output:2,resubmit(,3)
 table=3,udp,nw_dst=10.1.1.1 actions=output:4
 table=3,priority=1 actions=output:5
@@ -327,7 +328,7 @@ table=1,ip actions=learn(table=2,eth_type=0x800,NXM_OF_IP_SRC[]=NXM_OF_IP_DST[],
 ip,in_port=2 actions=ct(table=2)
 table=2,priority=1 actions=output:5
 """,
-    "controller": """
+    "to the controller": """
 ip actions=controller(max_len=100),ct(commit,table=1),CONTROLLER
 table=1 actions=CONTROLLER,output:2
 """,
@@ -344,7 +345,7 @@ table=1,in_port=3,tun_id=5 actions=output:3,output:1
 
 @pytest.mark.parametrize("name", LISTS)
 def test_lists_with_ct_in_them(bridge: Bridge, name: str) -> None:
-    """Where the copy leaves among the outputs, what it keeps, and what the rest of the list sees."""
+    """Where the copy leaves among the outputs, what it keeps, what the rest of the list sees."""
     pair = Pair(bridge, LISTS[name])
     request, reply = there(UDP(sport=1000, dport=53) / b"?"), back(UDP(sport=53, dport=1000) / b"!")
     control = there(TCP(sport=1000, dport=21, flags="S", seq=1))
@@ -475,7 +476,11 @@ def test_random_conversations_with_nat(bridge: Bridge, name: str, seed: int) -> 
     what, ip = NATS[name]
     rng = random.Random(f"{name} {seed}")
     pair = Pair(bridge, NAT.format(nat=what, ip="ip" if ip is IP else "ipv6"))
-    traffic = Traffic(rng, ipv6=ip is IPv6)
+    # Of a header that is cut short Open vSwitch writes a checksum behind the packet's end.
+    # Nor does it survive the end of a TCP connection that was translated to its own addresses.
+    tcp = () if name in ("own address", "same address") else ("tcp",)
+    protocols = (*tcp, "udp", "icmp", "gre")
+    traffic = Traffic(rng, protocols=protocols, ipv6=ip is IPv6, quoted=(20, 64))
     for _ in range(40):
         end, frame = traffic.next()
         if end == 1 and rng.random() < 0.9:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.dumps import ovn_like_text
 from flowvm.bulk import read
+from flowvm.bulk.flows import read_flows
 from flowvm.bulk.read import read_bulk
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.pipeline.compile_groups import with_groups
@@ -124,7 +126,11 @@ def assert_same(text: str, size: int = 1 << 19) -> None:
     """Bulk reading gives the program, groups and errors that reading line by line gives."""
     data = text.encode()
     dump = parse_dump(text, lenient=True)
-    bulk = read_bulk((data[at : at + size] for at in range(0, len(data), size)), lenient=True)
+    blocks = [data[at : at + size] for at in range(0, len(data), size)]
+    flows = read_flows(blocks, lenient=True)
+    assert list(map(str, flows.errors)) == list(map(str, dump.errors))
+    assert replace(flows, errors=()) == replace(dump, errors=())
+    bulk = read_bulk(blocks, lenient=True)
     assert list(map(str, bulk.errors)) == list(map(str, dump.errors))
     assert bulk.groups == dump.groups
     assert [line + 1 for line in bulk.group_lines] == list(dump.group_lines)
@@ -177,9 +183,10 @@ def test_the_first_error_is_the_one_that_is_told(groups: list[list[str]]) -> Non
         wanted = None
     except FlowSyntaxError as error:
         wanted = str(error)
-    try:
-        read_bulk([text.encode()], file="x")
-        told = None
-    except FlowSyntaxError as error:
-        told = str(error)
-    assert told == wanted
+    for reading in (read_bulk, read_flows):
+        try:
+            reading([text.encode()], file="x")
+            told = None
+        except FlowSyntaxError as error:
+            told = str(error)
+        assert told == wanted

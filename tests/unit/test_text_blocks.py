@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowvm.bulk.read import whole_lines
+from flowvm.bulk.scan import whole_lines
 from flowvm.examples import read_source
 from flowvm.text.blocks import BLOCK, UnreadableError, read_blocks
 
