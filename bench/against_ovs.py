@@ -35,7 +35,7 @@ from rich.table import Table
 
 from bench import ovs_dpdk, seed
 from bench.rules import program
-from flowvm.capture_replay import CaptureInput, replay_captures
+from flowvm.capture_replay import INPUT_BYTES, CaptureInput, replay_captures
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.packet.pcap import read_capture
@@ -177,7 +177,7 @@ def looped(lines: str, capture: bytes, seconds: float) -> float:
         began, packets, left = time.process_time(), 0, 0
         while time.process_time() - began < limit:
             start = switch.now
-            for records in read_capture(io.BytesIO(capture)):
+            for records in read_capture(io.BytesIO(capture), chunk_bytes=INPUT_BYTES):
                 times = start + records.times - EPOCH
                 batch = PacketBatch.of(
                     records.frames, seed.TUNNEL_PORT, np.maximum(times, switch.now), wanted=wanted

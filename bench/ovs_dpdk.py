@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.oracle import Unixctl
+from tests.oracle import Unixctl, UnixctlError
 
 VSWITCHD = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -27,6 +27,9 @@ DRIVERS = ("librte_net_pcap.so.23", "librte_mempool_ring.so.23")
 
 MEMORY = 1000
 """MB of hugepages."""
+
+BRIDGE = "flowvm-bench"
+"""Also the name of its tap device, which the host should not have yet."""
 
 MAIN_CORE, PMD_CORE = 0, 1
 IN_PORT, OUT_PORT = 2, 1
@@ -159,14 +162,14 @@ class _Programs:
         )  # fmt: skip
         self._daemon(str(VSWITCHD), "vs", f"unix:{where}/db.sock", "--disable-system")
         self.vsctl(
-            "add-br", "br0", "--", "set", "bridge", "br0",
+            "add-br", BRIDGE, "--", "set", "bridge", BRIDGE,
             "datapath_type=netdev", "fail-mode=secure",
         )  # fmt: skip
 
     def add_port(self, number: int, device: str) -> None:
         name = f"p{number}"
         self.vsctl(
-            "add-port", "br0", name, "--", "set", "interface", name, "type=dpdk",
+            "add-port", BRIDGE, name, "--", "set", "interface", name, "type=dpdk",
             f"ofport_request={number}", f'options:dpdk-devargs="{device}"',
         )  # fmt: skip
         error = self.vsctl("get", "interface", name, "error").strip()
@@ -179,7 +182,7 @@ class _Programs:
         )
 
     def ofctl(self, command: str, *arguments: str, text: str) -> str:
-        target = f"unix:{self._directory}/br0.mgmt"
+        target = f"unix:{self._directory}/{BRIDGE}.mgmt"
         return self._run("ovs-ofctl", command, target, *arguments, text=text)
 
     def log(self) -> str:
@@ -192,7 +195,12 @@ class _Programs:
         for name in ("vs", "ovsdb"):
             with contextlib.suppress(OSError, ValueError):
                 pid = int((self._directory / f"{name}.pid").read_text())
-                os.kill(pid, signal.SIGTERM)
+                try:
+                    # So that the datapath's tap devices go with it.
+                    with Unixctl(self._directory / f"{name}.ctl") as ctl:
+                        ctl.call("exit", *(["--cleanup"] if name == "vs" else []))
+                except (UnixctlError, OSError):
+                    os.kill(pid, signal.SIGTERM)
                 _await_end(pid)
 
     def _daemon(self, program: str, name: str, *arguments: str) -> None:

@@ -15,6 +15,7 @@ from bench.sizes import sized
 from flowvm.benchmark import replay_traffic
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.engine import Run
+from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.state import State
 from flowvm.switch import Switch, load
 from flowvm.traffic import Traffic, synthesise
@@ -86,7 +87,8 @@ def without_state(switch: Switch, traffic: Traffic) -> Traffic:
     """Only the flows that do the same whatever packets came before them; as many packets."""
     run = Run(State(switch.program), list(traffic.flows.columns))
     run.run()
-    flows = np.flatnonzero(~run.volatile)
+    paths = Paths.of(run)
+    flows = np.flatnonzero(~paths.volatile & (paths.steps.counts == 0))
     batch = traffic.flows
     some = PacketBatch(batch.frames.take(flows), batch.columns[:, flows], batch.times[flows])
     return Traffic(some, traffic.sequence % len(flows))

@@ -6,7 +6,7 @@ which a frame is made up; or a frame, and with it what no frame carries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ from flowvm.packet.frames import Frames
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
 from flowvm.text.br_flow import parse_br_flow
+from flowvm.text.errors import suggestion
+from flowvm.text.values import CT_STATE_FLAGS
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -83,6 +85,33 @@ def parse_frame(digits: str) -> bytes:
                 what = f'"{character}", character {position}, is no hexadecimal digit'
                 raise ValueError(what) from None
         raise ValueError("half a byte: hexadecimal digits come in pairs") from None
+
+
+def parse_ct_states(texts: Sequence[str]) -> list[int]:
+    """The ``ct_state`` that each of ``texts`` names: flags with commas between them.
+
+    The conditions are those of ovs-fields(7), "ct_state". Raises PacketError.
+    """
+    return [_parse_ct_state(text) for text in texts]
+
+
+def _parse_ct_state(text: str) -> int:
+    state = 0
+    for word in text.replace(",", " ").split():
+        if word not in CT_STATE_FLAGS:
+            raise PacketError(
+                f'unknown flag "{word}" of ct_state{suggestion(word, CT_STATE_FLAGS)}'
+            )
+        state |= CT_STATE_FLAGS[word]
+    names = {name for name, flag in CT_STATE_FLAGS.items() if state & flag}
+    if names and "trk" not in names:
+        raise PacketError(f'ct_state {text}: no flag is set without "trk"')
+    if "inv" in names and names != {"inv", "trk"}:
+        raise PacketError(f'ct_state {text}: "inv" goes with "trk" only')
+    for other in ("est", "rpl"):
+        if {"new", other} <= names:
+            raise PacketError(f'ct_state {text}: "new" does not go with "{other}"')
+    return state
 
 
 def is_metadata(row: Field) -> bool:

@@ -88,7 +88,8 @@ class Tally:
 
     def _add_paths(self, result: Result, lengths: Numbers) -> None:
         for part in result.stretches:
-            paths, path_of = part.paths, part.path_of
+            paths = part.paths
+            owners, path_of = part.legs
             members = np.bincount(path_of, minlength=len(paths))
             taken = np.flatnonzero(members)
             entries, which = paths.hits.of_owners(taken)
@@ -96,15 +97,28 @@ class Tally:
             self.hits += np.bincount(tables, members[taken[which]], N_TABLES).astype(np.int64)
             stopped = taken[paths.verdict[taken] >= Verdict.UNSUPPORTED]
             for path in stopped.tolist():
-                mine = part.first + np.flatnonzero(path_of == path)
-                count = len(mine), int(lengths[mine].sum())
-                why = paths.stopped[path]
-                if paths.verdict[path] == Verdict.ERROR:
-                    key = int(paths.last_table[path]), why
-                    self.drops.setdefault(key, Count()).add(*count)
-                else:
-                    first = self.total.packets + int(mine[0])
-                    self.unsupported.setdefault(why, Stopped(first=first)).add(*count)
+                mine = part.first + owners[path_of == path]
+                verdict = Verdict(int(paths.verdict[path]))
+                self._stop(mine, lengths, verdict, int(paths.last_table[path]), paths.stopped[path])
+            if part.travels is not None:
+                for packet, why in part.travels.unsupported.items():
+                    mine = np.array([part.first + packet])
+                    self._stop(mine, lengths, Verdict.UNSUPPORTED, 0, why)
+                for packet, why in part.travels.lost.items():
+                    table = int(result.last_table[part.first + packet])
+                    mine = np.array([part.first + packet])
+                    self._stop(mine, lengths, Verdict.ERROR, table, why)
+
+    def _stop(
+        self, packets: Numbers, lengths: Numbers, verdict: Verdict, table: int, why: str
+    ) -> None:
+        """Count packets of the batch that stopped in ``table``."""
+        count = len(packets), int(lengths[packets].sum())
+        if verdict is Verdict.ERROR:
+            self.drops.setdefault((table, why), Count()).add(*count)
+        else:
+            first = self.total.packets + int(packets[0])
+            self.unsupported.setdefault(why, Stopped(first=first)).add(*count)
 
     def rules(self) -> Iterator[dict[str, Any]]:
         """The dump's flows that were hit, and how often."""

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from flowvm.actions.base import Action, Operation, Unsupported
+from flowvm.actions.debug import UnrollXlate
 from flowvm.actions.nest import ClearActions, WriteActions, slot_of
+from flowvm.columns import Column
 from flowvm.flow import FieldMatch, Flow, Match, MatchTerm
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.actionset import execution_order
-from flowvm.pipeline.engine import OF_ACTION, OF_ACTION_SET, Run
+from flowvm.pipeline.engine import OF_ACTION, OF_ACTION_SET, OF_RULE, Run
 from flowvm.pipeline.learning import LearnEvents
+from flowvm.pipeline.legs import Leg
+from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
-from flowvm.pipeline.travel import Leg
 from flowvm.report.headers import format_packet
 from flowvm.text.canonical import canonical_match
 from flowvm.text.format import format_actions, format_learned, format_match
@@ -78,8 +81,9 @@ class _Nest:
 class StepRecorder:
     """Implements :class:`~flowvm.pipeline.engine.Recorder`; for one run of one packet."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, recirc_id: int = 0) -> None:
         self._state = state
+        self.recirc_id = recirc_id
         self._steps: list[Step] = []
         self._place: _Place = 0, 0
         self._first: _Place = 0, 0
@@ -93,10 +97,12 @@ class StepRecorder:
         self._flows: dict[int, Flow] = {}
         self.resumed: list[tuple[Leg, StepRecorder]] = []
         """What became of the copies that went on after recirculation, in that order."""
+        self.frozen: dict[int, tuple[object, ...]] = {}
+        """The actions that packets had left when they froze."""
 
     def resume(self, leg: Leg) -> StepRecorder:
-        twin = StepRecorder(self._state)
-        twin.resumed = self.resumed
+        twin = StepRecorder(self._state, len(self.resumed) + 1)
+        twin.resumed, twin.frozen = self.resumed, self.frozen
         self.resumed.append((leg, twin))
         return twin
 
@@ -106,7 +112,7 @@ class StepRecorder:
 
     def initial_flow(self, packet: PacketBatch) -> str:
         """The packet's headers as it came in."""
-        return format_packet(packet.columns[:, 0].tolist())
+        return self.format(packet.columns[:, 0].tolist())
 
     def final_flow(self) -> str:
         """Its headers when the pipeline was through, or "unchanged"."""
@@ -115,7 +121,12 @@ class StepRecorder:
             now[0] == before[0] for now, before in zip(run.columns, run.original, strict=True)
         ):
             return UNCHANGED
-        return format_packet([int(column[0]) for column in run.columns])
+        return self.format([int(column[0]) for column in run.columns])
+
+    def format(self, columns: list[int]) -> str:
+        """Headers of the packet, with ``recirc_id`` as it is told."""
+        columns[Column.RECIRC] = self.recirc_id << RECIRC_ID_BITS.shift
+        return format_packet(columns)
 
     # -- what the engine says -------------------------------------------------------------------
 
@@ -163,6 +174,22 @@ class StepRecorder:
         if not actions:
             self._note(Kind.ACTION, "drop")
         self._nests.append(_Nest(actions, tuple(self._set), self._ordered))
+
+    def remaining(self, source: int, position: int) -> tuple[object, ...]:
+        assert self._run is not None
+        table, rule = int(self._run.table[0]), int(self._run.rule[0])
+        if source == OF_RULE:
+            actions: Sequence[Action] = self._flow(rule).actions
+        else:
+            actions = self._ordered if source == OF_ACTION_SET else self._nests[-1].actions
+        cookie = self._flow(rule).cookie if rule >= 0 else None
+        return (UnrollXlate(table, cookie or 0), *actions[position:])
+
+    def freeze(self, number: int, rest: tuple[object, ...]) -> None:
+        self.frozen[number] = rest
+
+    def thaw(self, number: int) -> None:
+        self.nest(self.frozen[number])
 
     def repeat(self) -> None:
         self._set.clear()

@@ -8,7 +8,8 @@ taken, and moves on with the packets it is given. To ask without moving it on th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -22,7 +23,7 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.engine import Recorder
-from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.machine import MILLISECOND, Machine
 from flowvm.pipeline.modify import apply_flow_mods, protocol_of
 from flowvm.pipeline.program import Program
 from flowvm.pipeline.result import Result
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from flowvm.arrival import Seconds
     from flowvm.text.group_stats import GroupStats
     from flowvm.text.groups import Group
+    from flowvm.text.meters import MeterConfig
     from flowvm.trace import Trace
 
 
@@ -50,11 +52,12 @@ class Switch:
         flows: Iterable[Flow],
         ports: Mapping[str, int] | Names | None = None,
         groups: Iterable[Group] | None = None,
+        meters: Iterable[MeterConfig] | None = None,
     ) -> None:
         flows = tuple(flows)
         names = ports if isinstance(ports, Names) else flow_names(flows, ports)
-        program = compile_flows(flows, names)
-        self._state = State(program if groups is None else with_groups(program, groups))
+        program = _with(compile_flows(flows, names), groups, meters)
+        self._state = State(program)
         self._machine = Machine(self._state)
 
     @classmethod
@@ -139,6 +142,26 @@ class Switch:
         groups = self._state.groups
         return groups.statistics(self.now) if groups is not None else []
 
+    def connections(self) -> list[str]:
+        """The tracked connections as ``dpctl/dump-conntrack -s`` prints them, sorted."""
+        from flowvm.conntrack.text import format_connection
+
+        now = self.now // MILLISECOND
+        return [format_connection(found, now) for found in self._state.connections.connections(now)]
+
+    def track(self, text: str, *, file: str | None = None) -> None:
+        """Enter connections, as ``ovs-appctl dpctl/dump-conntrack`` printed them.
+
+        They live as long as the text says (with ``-s``), or as one that has just seen a packet.
+        Sequence numbers of TCP, which no dump tells, are not checked. ``file`` is the name that
+        errors give. Raises FlowSyntaxError for a line that cannot be read.
+        """
+        from flowvm.conntrack.text import parse_connections
+
+        now = self.now // MILLISECOND
+        for connection in parse_connections(text, now, file=file):
+            self._state.connections.add(connection, now)
+
     def run(self, batch: PacketBatch, recorder: Recorder | None = None) -> Result:
         """Run packets, as if one came after the other; the switch moves on with them.
 
@@ -171,6 +194,7 @@ class Switch:
         br_flow: str = "",
         in_port: Port | None = None,
         at: Seconds | None = None,
+        ct_next: Sequence[str] | None = None,
     ) -> Trace:
         """What would happen to one packet, and why; nothing changes by it.
 
@@ -181,14 +205,22 @@ class Switch:
         a name; without one the packet comes from no port. ``at`` is a time in seconds since the
         dump was taken, by default the switch's own.
 
+        ``ct_next`` are connection states ("trk,est") that the packet's ``ct`` actions find in turn,
+        and then "trk,new", as in ``ofproto/trace``. Without it a frame meets the connections that
+        the switch tracks; so do headers, unless it tracks none: then they count as new.
+
         Raises FlowSyntaxError for headers that cannot be read, and PacketError for an unknown port,
         for a time before the switch's own, and for headers that no frame can have; both are
         ValueErrors.
         """
-        from flowvm.arrival import arrive
+        from flowvm.arrival import arrive, parse_ct_states
         from flowvm.trace import trace_packet
 
-        return trace_packet(self._state, arrive(self._state, packet, br_flow, in_port, at))
+        arrival = arrive(self._state, packet, br_flow, in_port, at)
+        states = None if ct_next is None else parse_ct_states(ct_next)
+        if ct_next is None and isinstance(packet, str) and not self._state.connections:
+            states = []
+        return trace_packet(self._state, arrival, states)
 
 
 def load(
@@ -197,6 +229,7 @@ def load(
     *,
     lenient: bool = False,
     groups: Iterable[Group] | None = None,
+    meters: Iterable[MeterConfig] | None = None,
 ) -> Switch:
     """The switch that a dump describes.
 
@@ -207,7 +240,8 @@ def load(
     :func:`flowvm.text.show.parse_show` reads them from ``ovs-ofctl show``; without it ``FLOOD`` and
     ``ALL`` are unsupported, and an output to any other port is taken for one to an existing port.
     ``groups``, as :func:`flowvm.text.dump.parse_dump` reads them from ``ovs-ofctl dump-groups``,
-    are added to those that stand in the file; without any, ``group`` is unsupported.
+    are added to those that stand in the file; without any, ``group`` is unsupported. ``meters``, as
+    :func:`flowvm.text.meters.parse_meters` reads them, are needed for ``meter`` likewise.
 
     Raises FlowSyntaxError for a line that cannot be read; if ``lenient``, such lines are left out,
     with a warning each. Raises OSError if there is no such file, or it cannot be decompressed, and
@@ -221,4 +255,14 @@ def load(
         dump = read_bulk([source.read().encode()], ports, file=name, lenient=lenient)
     for error in dump.errors:
         warnings.warn(str(error), stacklevel=2)
-    return Switch.of(dump.program if groups is None else with_groups(dump.program, groups))
+    return Switch.of(_with(dump.program, groups, meters))
+
+
+def _with(
+    program: Program,
+    groups: Iterable[Group] | None,
+    meters: Iterable[MeterConfig] | None,
+) -> Program:
+    if groups is not None:
+        program = with_groups(program, groups)
+    return program if meters is None else replace(program, meters=tuple(meters))

@@ -6,21 +6,38 @@ with a recorder on it. It runs on a copy of the state, so that asking changes no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from flowvm.columns import Column
+from flowvm.fields import field
 from flowvm.flow import Flow, ReservedPort
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.legs import Leg
 from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Verdict
 from flowvm.pipeline.state import State
 from flowvm.recorder import Kind, Step, StepRecorder
+from flowvm.report.headers import format_addresses
 from flowvm.text.format import format_actions, format_match
-from flowvm.text.values import format_ipv4, format_table
+from flowvm.text.values import format_ipv4, format_table, format_value
 
-__all__ = ["Emission", "Kind", "Step", "Trace", "describe_flow", "port_label", "trace_packet"]
+__all__ = [
+    "Emission",
+    "Kind",
+    "Resumed",
+    "Step",
+    "Trace",
+    "describe_flow",
+    "port_label",
+    "trace_packet",
+]
+
+_CT_STATE = field("ct_state")
 
 DEFAULT_BRIDGE = "br0"
 """What a bridge is called whose ports, LOCAL among them, are not known."""
@@ -49,13 +66,33 @@ class Emission:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """What happens to a copy of the packet that goes on in ``table`` after recirculation.
+
+    ``ct_state`` are its flags after ``ct`` ("est|trk"), ``by_default`` if nobody said so. ``nat``
+    are addresses and ports before and after, where a translation was pretended. The rest is as in
+    a trace.
+    """
+
+    recirc_id: int
+    table: int
+    ct_state: str | None
+    by_default: bool
+    nat: tuple[str, str] | None
+    flow: str
+    steps: tuple[Step, ...]
+    final_flow: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """What happens to one packet.
 
     ``flow`` are its headers and ``final_flow`` what they are when the pipeline is through
     ("unchanged" if they are the same); ``steps`` the lookups and actions in the order in which they
-    happen; ``learned`` the flows that ``learn`` made or made again; ``outputs`` what leaves, in
-    order; ``verdict`` one of "output", "drop", "controller", "unsupported" and "error"; ``reason``
+    happen; ``resumed`` what copies of it do that go on after connection tracking; ``learned`` the
+    flows that ``learn`` made or made again; ``outputs`` what leaves, in order; ``verdict`` one of
+    "output", "drop", "controller", "unsupported" and "error"; ``reason``
     says in words why. ``str()`` prints it in the layout of ``ofproto/trace``.
     """
 
@@ -63,14 +100,19 @@ class Trace:
     flow: str
     steps: tuple[Step, ...]
     final_flow: str
+    resumed: tuple[Resumed, ...]
     learned: tuple[Flow, ...]
     outputs: tuple[Emission, ...]
     verdict: str
     reason: str
 
+    def all_steps(self) -> Iterator[Step]:
+        """The steps of the packet and of its copies that were resumed, in order."""
+        return chain(self.steps, *(copy.steps for copy in self.resumed))
+
     def lookups(self) -> Iterator[Step]:
-        """The steps that look the packet up in a table, in order."""
-        return (step for step in self.steps if step.table is not None)
+        """The steps that look the packet, or a copy of it, up in a table, in order."""
+        return (step for step in self.all_steps() if step.table is not None)
 
     @property
     def ports(self) -> tuple[int | str, ...]:
@@ -80,7 +122,7 @@ class Trace:
     @property
     def tables(self) -> tuple[int, ...]:
         """The tables that the packet is looked up in, in order."""
-        return tuple(step.table for step in self.steps if step.table is not None)
+        return tuple(step.table for step in self.lookups() if step.table is not None)
 
     def __str__(self) -> str:
         from flowvm.report.text import format_trace
@@ -88,27 +130,57 @@ class Trace:
         return format_trace(self)
 
 
-def trace_packet(state: State, packet: PacketBatch) -> Trace:
+def trace_packet(state: State, packet: PacketBatch, ct_next: Sequence[int] | None = None) -> Trace:
     """What happens to ``packet``, a batch of one, in ``state``, which stays as it is.
 
+    ``ct_next`` is as for :meth:`~flowvm.pipeline.machine.Machine.run`.
     Raises ValueError if the packet comes before the state's clock.
     """
     state = state.copy()
     recorder = StepRecorder(state)
-    result = Machine(state).run(packet, recorder)
+    result = Machine(state).run(packet, recorder, ct_next)
     names = state.program.names
     outputs = tuple(_emissions(result, names))
     verdict = result.verdict(0)
+    resumed = tuple(_resumed(leg, twin, state) for leg, twin in recorder.resumed)
+    steps = (*recorder.steps(), *chain(*(copy.steps for copy in resumed)))
     local = names.port_name(ReservedPort.LOCAL)
     return Trace(
         DEFAULT_BRIDGE if local in (None, "LOCAL") else local,
         recorder.initial_flow(packet),
         recorder.steps(),
         recorder.final_flow(),
+        resumed,
         tuple(flow for _, flow in result.learned_flows(state)),
         outputs,
         str(verdict),
-        _reason(result, verdict, recorder.steps(), outputs),
+        _reason(result, verdict, steps, outputs),
+    )
+
+
+def _resumed(leg: Leg, recorder: StepRecorder, state: State) -> Resumed:
+    resumption = leg.resumed
+    assert resumption is not None
+    ct_state = resumption.state
+    frozen = int(leg.columns[Column.RECIRC]) >> RECIRC_ID_BITS.shift
+    nat = None
+    if resumption.nat is not None:
+        assert resumption.before is not None
+        assert resumption.after is not None
+        version = resumption.nat.ip_version if resumption.nat.addresses is not None else None
+        nat = (
+            format_addresses(resumption.before.tolist(), version),
+            format_addresses(resumption.after.tolist(), version),
+        )
+    return Resumed(
+        recorder.recirc_id,
+        state.frozen[frozen].table,
+        None if ct_state is None else format_value(_CT_STATE, ct_state, _CT_STATE.full_mask),
+        resumption.by_default,
+        nat,
+        recorder.format(leg.columns.tolist()),
+        recorder.steps(),
+        recorder.final_flow(),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracle import Bridge, OpenVSwitch, why_unavailable
+from tests.oracle import Bridge, OpenVSwitch, UnixctlError, why_unavailable
 
 
 def _captures() -> Path:
@@ -57,7 +57,11 @@ def ovs() -> Iterator[OpenVSwitch]:
 @pytest.fixture
 def bridge(ovs: OpenVSwitch) -> Bridge:
     """The session's bridge, empty."""
-    ovs.bridge.reset()
+    try:
+        ovs.bridge.reset()
+    except (UnixctlError, OSError):
+        # An earlier test ended Open vSwitch, and has failed for it.
+        ovs.restart()
     return ovs.bridge
 
 

@@ -75,6 +75,16 @@ class Operation:
         """(table, cookie) of flows that must go with the last rule that has this operation."""
         return None
 
+    @property
+    def needs_headers(self) -> bool:
+        """Whether OVS has a packet looked at before that has lost its last MPLS label."""
+        return True
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether OVS remembers to do it if a packet is looked at before."""
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         """Do it to ``packets``; ``operands`` has shape (operands of the operation, packets)."""
         raise NotImplementedError
@@ -102,15 +112,20 @@ class TableCall(Operation):
 
     The engine itself executes it, since what comes last in an action list needs no coming back.
     ``table`` is ``None`` for "the table that the rule is in". The operand is the port to look up
-    with, ``IN_PORT`` for the packet's own.
+    with, ``IN_PORT`` for the packet's own. ``by_output`` tells ``output:TABLE`` from the others.
     """
 
     table: int | None
     swap_conntrack: bool = False
+    by_output: bool = False
 
     @property
     def reads(self) -> ColumnBits:
         return ORIGINAL_TUPLE_READS if self.swap_conntrack else {}
+
+    @property
+    def needs_headers(self) -> bool:
+        return not self.by_output
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class CheckLength(Forerunner):
     ) -> None:
         run.emissions.commit(packets)
         at_end, run.at_end = run.at_end, True
+        in_copy, run.freezer.in_copy = run.freezer.in_copy, True
         larger, exits = self._branch(run, packets, operands, rest, rest_operands, larger=True)
         self._branch(run, packets, operands, rest, rest_operands, larger=False)
         larger.bring_back_stacks(run)
@@ -84,6 +85,7 @@ class CheckLength(Forerunner):
         run.halt(packets[exits])
         if run.recorder:
             run.recorder.unnest()
+        run.freezer.in_copy = in_copy
         run.at_end = at_end
 
     def _branch(

@@ -55,6 +55,10 @@ class Clause(Operation):
     k: int
     n: int
 
+    @property
+    def is_frozen(self) -> bool:
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         if run.recorder:
             run.recorder.error("executing no-op conjunction action")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from flowvm.actions.base import Action, Lowered, Resolver, Subfield, Unsupported
 from flowvm.actions.set_field import SetField
-from flowvm.actions.tracking import ClearTracking, Track
+from flowvm.actions.tracking import ClearTracking, Track, TranslateLater
 from flowvm.conntrack.nat import DESTINATION, SOURCE, NatRequest
 from flowvm.fields import Field
 from flowvm.flow import Table
@@ -53,6 +53,9 @@ class Nat(Action):
         parts = [self.direction + self._range()]
         parts += [name for name in ("persistent", "hash", "random") if getattr(self, name)]
         return f"nat({','.join(parts)})"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(TranslateLater())
 
     def request(self) -> NatRequest:
         """What it asks of connection tracking; of its flags the userspace datapath heeds none."""
@@ -117,8 +120,7 @@ class Ct(Action):
         return f"ct({','.join(parts)})"
 
     def lower(self, resolver: Resolver) -> Lowered:
-        settings = [action for action in self.actions if not isinstance(action, Nat)]
-        lowered = [action.lower(resolver) for action in settings]
+        lowered = [action.lower(resolver) for action in self.actions]
         for step in lowered:
             if isinstance(step.operation, Unsupported):
                 return Lowered(Unsupported(str(self)))
@@ -133,10 +135,9 @@ class Ct(Action):
             _helper(self.alg),
             tuple(step.operation for step in lowered),
             tuple(len(step.operands) for step in lowered),
-            tuple(isinstance(action, Nat) for action in self.actions),
         )
         zone = self.zone if isinstance(self.zone, int) else 0
-        masks = set_bits(settings)
+        masks = set_bits(self.actions)
         operands = tuple(number for step in lowered for number in step.operands)
         return Lowered(operation, (zone, *masks, *operands))
 

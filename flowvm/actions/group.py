@@ -51,6 +51,10 @@ class ToGroup(Operation):
     What the group does to a packet it does to a copy. What it reads and can write is the program's.
     """
 
+    @property
+    def needs_headers(self) -> bool:
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         return enter_groups(run, packets, operands[0].astype(np.int64))
 

@@ -21,12 +21,16 @@ from flowvm.actions.base import (
     Packets,
     Resolver,
 )
+from flowvm.text.meters import VIRTUAL_METERS
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
     from flowvm.pipeline.travel import Traveller
+
+CONTROLLER_METER = VIRTUAL_METERS["controller"]
+"""The meter of all that goes to the controller and has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def meet_meters(run: Run, packets: Packets, meter_ids: NDArray[np.uint64]) -> No
         if meters is None or meter_id not in meters:
             unknown = meter_ids == meter_id
             known &= ~unknown
-            run.stop_unsupported(packets[unknown], f"meter:{meter_id}, of unknown rate (--meters)")
+            run.stop_unsupported(packets[unknown], f"meter:{meter_id} without its rate")
     run.datapath.mark(packets[known], ThroughMeter(), meter_ids[None, known])
 
 

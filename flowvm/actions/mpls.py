@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowvm.actions.base import Action
-from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST
+from flowvm.actions.base import Action, Lowered, Resolver
+from flowvm.actions.labels import DecrementLabelTtl, PopLabel, PushLabel, SetLabel
+from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST, field
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
@@ -23,6 +24,9 @@ class PushMpls(Action):
     def __str__(self) -> str:
         return f"push_mpls:{self.ethertype:#06x}"
 
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(PushLabel(), (self.ethertype,))
+
 
 @dataclass(frozen=True)
 class PopMpls(Action):
@@ -32,6 +36,9 @@ class PopMpls(Action):
 
     def __str__(self) -> str:
         return f"pop_mpls:{self.ethertype:#06x}"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(PopLabel(), (self.ethertype,))
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class SetMplsLabel(Action):
     def __str__(self) -> str:
         return f"set_mpls_label({self.label})"
 
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(SetLabel(field("mpls_label"), 0, 20), (self.label,))
+
 
 @dataclass(frozen=True)
 class SetMplsTc(Action):
@@ -52,6 +62,9 @@ class SetMplsTc(Action):
 
     def __str__(self) -> str:
         return f"set_mpls_tc({self.tc})"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(SetLabel(field("mpls_tc"), 0, 3), (self.tc,))
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,9 @@ class SetMplsTtl(Action):
     def __str__(self) -> str:
         return f"set_mpls_ttl({self.ttl})"
 
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(SetLabel(field("mpls_ttl"), 0, 8), (self.ttl,))
+
 
 @dataclass(frozen=True)
 class DecMplsTtl(Action):
@@ -70,6 +86,9 @@ class DecMplsTtl(Action):
 
     def __str__(self) -> str:
         return "dec_mpls_ttl"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(DecrementLabelTtl())
 
 
 def make_push_mpls(item: Item) -> PushMpls:

@@ -198,8 +198,10 @@ class CloneList(Operation):
             run.recorder.nest()
         at_end = run.at_end
         run.at_end = at_end or rewind
+        in_copy, run.freezer.in_copy = run.freezer.in_copy, run.freezer.in_copy or rewind
         run.execute_inner(self.operations, split_operands(operands, self.widths), packets)
         run.execute_action_sets(packets)
+        run.freezer.in_copy = in_copy
         run.at_end = at_end
         if run.recorder:
             run.recorder.unnest()

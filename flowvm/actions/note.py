@@ -44,6 +44,10 @@ class Exit(Action):
 class Nothing(Operation):
     """Do nothing."""
 
+    @property
+    def is_frozen(self) -> bool:
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         return None
 

@@ -28,7 +28,7 @@ from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
 from flowvm.fields import SKB_PRIORITY_BITS
 from flowvm.flow import Port, ReservedPort
-from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.emission import PLAIN, PacketInOptions, Reason
 from flowvm.pipeline.prerequisites import value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
@@ -63,7 +63,7 @@ class Output(Action):
     def lower(self, resolver: Resolver) -> Lowered:
         port = resolver.port(self.port)
         if port == ReservedPort.TABLE:
-            return Lowered(TableCall(0), (ReservedPort.IN_PORT,))
+            return Lowered(TableCall(0, by_output=True), (ReservedPort.IN_PORT,))
         if port == ReservedPort.NORMAL:
             return super().lower(resolver)
         return Lowered(Emit(), (port,))
@@ -132,9 +132,10 @@ class Controller(Action):
         return f"controller({','.join(options)})"
 
     def lower(self, resolver: Resolver) -> Lowered:
-        if self.pause or self.meter_id is not None:
+        if self.pause:
             return super().lower(resolver)
-        return Lowered(EmitToController(Reason[self.reason.upper()]))
+        options = PacketInOptions(self.controller_id, self.userdata)
+        return Lowered(EmitToController(Reason[self.reason.upper()], options, self.meter_id))
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,10 @@ class Enqueue(Action):
 class Emit(Operation):
     """Output to the port in the operand."""
 
+    @property
+    def needs_headers(self) -> bool:
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         emit(run, packets, operands[0].astype(np.int64))
         return None
@@ -169,6 +174,10 @@ class EmitToField(Operation):
     @property
     def reads(self) -> ColumnBits:
         return subfield_bits(self.source)
+
+    @property
+    def needs_headers(self) -> bool:
+        return False
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         words = run.read(packets, self.source)
@@ -187,6 +196,10 @@ class EmitToField(Operation):
 class EmitCut(Operation):
     """Output to the port in the first operand at most as many bytes as the second says."""
 
+    @property
+    def needs_headers(self) -> bool:
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         ports = operands[0].astype(np.int64)
         # A reserved port other than LOCAL is not a port of the bridge; not even IN_PORT.
@@ -203,6 +216,10 @@ class EmitCut(Operation):
 @dataclass(frozen=True)
 class EmitToQueue(Operation):
     """Output to the port in the first operand, with the queue in the second for this once."""
+
+    @property
+    def needs_headers(self) -> bool:
+        return False
 
     @property
     def reads(self) -> ColumnBits:
@@ -233,9 +250,11 @@ class EmitToController(Operation):
     """
 
     reason: Reason
+    options: PacketInOptions = PLAIN
+    meter_id: int | None = None
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        run.to_controller(packets, self.reason)
+        run.to_controller(packets, self.reason, self.options, self.meter_id)
         return None
 
 

@@ -63,6 +63,10 @@ class SetPriority(Operation):
     """Set ``skb_priority`` to the queue in the operand, as the userspace datapath numbers them."""
 
     @property
+    def needs_headers(self) -> bool:
+        return False
+
+    @property
     def writes(self) -> ColumnBits:
         return SKB_PRIORITY_BITS.mask
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +19,10 @@ from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets, 
 from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
 from flowvm.conntrack.nat import NatRequest
-from flowvm.conntrack.table import TRACKED, Masked, Request
+from flowvm.conntrack.request import TRACKED, Masked, Request
 from flowvm.fields import Bits
 from flowvm.pipeline.bits import ONES
+from flowvm.pipeline.ct_columns import CT_COLUMNS
 from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
     from flowvm.pipeline.travel import Traveller
 
-_CT_COLUMNS = tuple(Column(number) for number in range(Column.CT, Column.CT_TP + 1))
 _STATE_BITS = Bits(Column.CT, 32, 32)
 _IS_TRACKED = TRACKED << _STATE_BITS.shift
 _LABEL = (Column.CT_LABEL, Column.CT_LABEL_LOW)
@@ -43,7 +44,7 @@ _FORKED = (
 
 def clear_fields(run: Run, packets: Packets) -> None:
     """Clear the ct fields of ``packets``."""
-    for column in _CT_COLUMNS:
+    for column in CT_COLUMNS:
         run.columns[column][packets] = 0
 
 
@@ -52,8 +53,8 @@ class Track(Operation):
     """Send packets through connection tracking; a copy may go on in ``table``.
 
     ``zone`` is where the zone is, else it is an operand. Operands are the zone, the bits of ct_mark
-    and of ct_label (high word, low word) that ``settings`` write, and the operands of those,
-    ``widths`` of each. ``order`` tells for each nested action of the text whether it is ``nat``.
+    and of ct_label (high word, low word) that ``nested`` operations write, and the operands of
+    those, ``widths`` of each.
     """
 
     commit: bool
@@ -62,21 +63,20 @@ class Track(Operation):
     zone: Subfield | None
     nat: NatRequest | None
     helper: str
-    settings: tuple[Operation, ...]
+    nested: tuple[Operation, ...]
     widths: tuple[int, ...]
-    order: tuple[bool, ...]
 
     @property
     def reads(self) -> ColumnBits:
         return union(
             RECIRC_ID_BITS.mask,
             subfield_bits(self.zone) if self.zone is not None else {},
-            *(setting.reads for setting in self.settings),
+            *(operation.reads for operation in self.nested),
         )
 
     @property
     def resets(self) -> ColumnBits:
-        return dict.fromkeys(_CT_COLUMNS, ONES)
+        return dict.fromkeys(CT_COLUMNS, ONES)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         if self.table is not None:
@@ -86,10 +86,13 @@ class Track(Operation):
                 packets, operands = packets[~filled], operands[:, ~filled]
         zones = operands[0] if self.zone is None else run.read(packets, self.zone)[0]
         run.emissions.commit(packets)
-        first = 4
-        for setting, width in zip(self.settings, self.widths, strict=True):
-            setting.execute(run, packets, operands[first : first + width])
-            first += width
+        if run.recorder:
+            run.recorder.nest()
+        ends = [4 + sum(self.widths[:i]) for i in range(len(self.widths) + 1)]
+        parts = tuple(operands[first:last] for first, last in pairwise(ends))
+        run.execute_inner(self.nested, parts, packets)
+        if run.recorder:
+            run.recorder.unnest()
         columns = run.columns
         values = [zones, operands[1], columns[Column.CT_MARK][packets] & operands[1]]
         for column, mask in zip(_LABEL, operands[2:4], strict=True):
@@ -105,6 +108,14 @@ class Track(Operation):
     @property
     def _step(self) -> TrackStep:
         return TrackStep(self.commit, self.force, self.nat, self.helper)
+
+
+@dataclass(frozen=True)
+class TranslateLater(Operation):
+    """``nat`` within ``ct``: nothing before the datapath comes to it."""
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        return None
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ class ClearTracking(Operation):
 
     @property
     def resets(self) -> ColumnBits:
-        return dict.fromkeys(_CT_COLUMNS, ONES)
+        return dict.fromkeys(CT_COLUMNS, ONES)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         tracked = packets[run.columns[Column.CT][packets] & np.uint64(_IS_TRACKED) != 0]
@@ -157,7 +168,7 @@ class ClearTracking(Operation):
 @dataclass(frozen=True)
 class _ClearStep:
     def perform(self, traveller: Traveller, values: Sequence[int]) -> None:  # noqa: ARG002
-        traveller.tracking.clear()
+        traveller.untrack()
 
 
 _CLEAR = _ClearStep()

@@ -22,7 +22,7 @@ from flowvm.actions.base import (
 )
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_IPV6, NW_TTL_BITS, Prerequisite
-from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.emission import PacketInOptions, Reason
 from flowvm.pipeline.prerequisites import has_eth_type, is_ip, needs, union, value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
@@ -47,14 +47,14 @@ class DecTtl(Action):
         return f"dec_ttl({','.join(map(str, self.controllers))})"
 
     def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
-        return Lowered(DecrementTtl(1 if self.controllers is None else len(self.controllers)))
+        return Lowered(DecrementTtl((0,) if self.controllers is None else self.controllers))
 
 
 @dataclass(frozen=True)
 class DecrementTtl(Operation):
-    """Count the TTL down; at 1 tell ``n_controllers`` and leave the action list."""
+    """Count the TTL down; at 1 tell ``controllers`` and leave the action list."""
 
-    n_controllers: int
+    controllers: tuple[int, ...]
 
     @property
     def reads(self) -> ColumnBits:
@@ -74,8 +74,8 @@ class DecrementTtl(Operation):
         if not expired.any():
             return None
         out = packets[expired]
-        for _ in range(self.n_controllers):
-            run.to_controller(out, Reason.INVALID_TTL)
+        for controller_id in self.controllers:
+            run.to_controller(out, Reason.INVALID_TTL, PacketInOptions(controller_id))
         if run.recorder:
             version = 6 if has_eth_type(run.columns, out, ETH_TYPE_IPV6)[0] else 4
             run.recorder.warning(f"IPv{version} decrement TTL exception")

@@ -113,6 +113,10 @@ class SetTag(_TagOperation):
     mask: int
     push_if_needed: bool
 
+    @property
+    def needs_headers(self) -> bool:
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         column, value = run.columns[Column.VLAN], operands[0]
         if not self.push_if_needed:
@@ -145,6 +149,7 @@ class PushTag(_TagOperation):
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         column = run.columns[Column.VLAN]
         outer = operands[0] << np.uint64(OUTER_TPID.shift) | _OUTER_PRESENT
+        run.reentries.hides_tags[packets] |= column[packets] & _INNER_PRESENT != 0
         column[packets] = column[packets] >> _TAG | outer
         run.emissions.touch(packets)
         return None

@@ -67,6 +67,10 @@ class _Writer(Operation):
         return needs(self.field.prerequisite)
 
     @property
+    def needs_headers(self) -> bool:
+        return self.field.bits is not None and self.field.bits.column >= Column.NW
+
+    @property
     def writes(self) -> ColumnBits:
         written = pieces_bits(self.pieces)
         # A tag may come to be, or change its type, with any bit that is written.

@@ -24,6 +24,7 @@ from flowvm.bulk.template import (
     TextTerm,
 )
 from flowvm.columns import Column
+from flowvm.fields import Format
 from flowvm.flow import Flow, Match, MatchTerm
 from flowvm.names import Names
 from flowvm.pipeline.assemble import FlowBlock, FlowColumns, Numbers
@@ -114,7 +115,7 @@ class Filled:
                 for code, at in zip(codes.tolist(), where.tolist(), strict=True):
                     used.see(self._flow_with(made.things[code]), int(self.flows[at]), position)
             elif isinstance(use, ColumnTerm):
-                if use.term.field.name.startswith("in_port"):
+                if use.term.field.format is Format.PORT:
                     used.port_numbers.update(np.unique(self._values(use.slot)).tolist())
             elif isinstance(use, ColumnAction):
                 used.see(self._flow_with(use.action), line, position)

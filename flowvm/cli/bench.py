@@ -15,7 +15,7 @@ def bench(
     flows: Flows,
     packets: Annotated[
         int, typer.Option("--packets", metavar="N", min=1, help="How many packets to run.")
-    ] = 1_000_000,
+    ] = 300_000,
     n_flows: Annotated[
         int,
         typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from flowvm.switch import Switch
     from flowvm.text.dump import Dump
     from flowvm.text.errors import FlowSyntaxError
+    from flowvm.text.meters import MeterConfig
 
 STDIN = "-"
 
@@ -66,20 +68,46 @@ def read_ports(source: str | None) -> Mapping[str, int] | None:
 
 
 def read_switch(
-    flows: str, ports: str | None, *, lenient: bool = False, groups: str | None = None
+    flows: str,
+    ports: str | None,
+    *,
+    lenient: bool = False,
+    groups: str | None = None,
+    meters: str | None = None,
+    connections: str | None = None,
 ) -> Switch:
-    """The switch that a dump, the description of its ports and a dump of its groups make."""
+    """The switch that a dump makes with what describes ports, groups, meters and connections."""
     from flowvm.switch import Switch
 
     if groups == STDIN and STDIN in (flows, ports):
         raise InputError("flowvm: groups and flows cannot both come from standard input")
+    if meters == STDIN in (flows, ports, groups):
+        raise InputError("flowvm: meters and flows cannot both come from standard input")
+    if connections == STDIN in (flows, ports, groups, meters):
+        raise InputError("flowvm: connections and flows cannot both come from standard input")
     program = read_compiled(flows, ports, lenient=lenient).program
     if groups is not None:
         from flowvm.pipeline.compile_groups import with_groups
 
         dump = read_dump(groups, lenient=lenient)
         program = with_groups(program, dump.groups, dump.group_stats)
-    return Switch.of(program)
+    if meters is not None:
+        program = replace(program, meters=read_meters(meters))
+    switch = Switch.of(program)
+    if connections is not None:
+        text = read_text(connections)
+        with syntax_errors():
+            switch.track(text, file=label(connections))
+    return switch
+
+
+def read_meters(source: str) -> tuple[MeterConfig, ...]:
+    """The meters that an ``ovs-ofctl dump-meters`` describes."""
+    from flowvm.text.meters import parse_meters
+
+    text = read_text(source)
+    with syntax_errors():
+        return parse_meters(text, file=label(source))
 
 
 def read_compiled(flows: str, ports: str | None, *, lenient: bool = False) -> BulkDump:

@@ -24,12 +24,30 @@ Ports = Annotated[
     ),
 ]
 
+Meters = Annotated[
+    str | None,
+    typer.Option(
+        "--meters",
+        metavar="METERS",
+        help="What ovs-ofctl -O OpenFlow13 dump-meters printed.",
+    ),
+]
+
 Groups = Annotated[
     str | None,
     typer.Option(
         "--groups",
         metavar="FILE",
         help="What ovs-ofctl -O OpenFlow15 dump-groups printed, unless FLOWS has it already.",
+    ),
+]
+
+Connections = Annotated[
+    str | None,
+    typer.Option(
+        "--conntrack",
+        metavar="FILE",
+        help="The connections to begin with: what ovs-appctl dpctl/dump-conntrack printed.",
     ),
 ]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from flowvm.cli.inputs import STDIN, InputError, label, read_switch
-from flowvm.cli.options import Flows, Groups, Lenient, Ports
+from flowvm.cli.options import Connections, Flows, Groups, Lenient, Meters, Ports
 
 if TYPE_CHECKING:
     from flowvm.replay import Tally
+    from flowvm.switch import Switch
 
 
 def replay(
@@ -87,6 +89,8 @@ def replay(
     ] = None,
     ports: Ports = None,
     groups: Groups = None,
+    meters: Meters = None,
+    conntrack: Connections = None,
     lenient: Lenient = False,
 ) -> None:
     """Run packets through the flows, one after the other, and write down what leaves.
@@ -95,18 +99,30 @@ def replay(
     Learned flows, timeouts and counters carry over from packet to packet. "-" stands for standard
     input or output.
     """
+    read = partial(
+        read_switch,
+        flows,
+        ports,
+        lenient=lenient,
+        groups=groups,
+        meters=meters,
+        connections=conntrack,
+    )
     if captures and out is not None:
         _only("--in", events=events, out_events=out_events, dump_after=dump_after)
-        if STDIN in (flows, ports, groups) and any(text.endswith(f"={STDIN}") for text in captures):
+        files = (flows, ports, groups, meters, conntrack)
+        if STDIN in files and any(text.endswith(f"={STDIN}") for text in captures):
             raise InputError("flowvm: a capture and flows cannot both come from standard input")
         from flowvm.cli.replay_captures import replay_captures
 
-        switch = read_switch(flows, ports, lenient=lenient, groups=groups)
+        switch = read()
         replay_captures(switch, captures, tunnel or (), out, start, until, as_json=as_json)
     elif events is not None and out_events is not None:
         captures_only = {"in": captures, "tunnel": tunnel, "out": out, "start": start}
         _only("--events", **captures_only, until=until, json=as_json or None)
-        _replay_events(flows, events, out_events, dump_after, ports, groups, lenient=lenient)
+        if events == STDIN in (flows, ports, groups, meters, conntrack):
+            raise InputError("flowvm: events and flows cannot both come from standard input")
+        _replay_events(read, events, out_events, dump_after)
     else:
         raise InputError("flowvm: give --in and --out, or --events and --out-events")
 
@@ -119,21 +135,12 @@ def _only(form: str, **others: object) -> None:
 
 
 def _replay_events(
-    flows: str,
-    events: str,
-    out_events: str,
-    dump_after: str | None,
-    ports: str | None,
-    groups: str | None,
-    *,
-    lenient: bool,
+    read: Callable[[], Switch], events: str, out_events: str, dump_after: str | None
 ) -> None:
-    if events == STDIN in (flows, ports, groups):
-        raise InputError("flowvm: events and flows cannot both come from standard input")
     for other, what in ((events, "the events"), (dump_after, "the flows")):
         if other is not None and _same_file(out_events, other):
             raise InputError(f"flowvm: {out_events} cannot be for {what} and for what leaves")
-    switch = read_switch(flows, ports, lenient=lenient, groups=groups)
+    switch = read()
 
     from flowvm.replay import EventError, Tally, emission_lines
     from flowvm.replay import replay as run

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowvm.cli.inputs import InputError, read_switch, syntax_errors
-from flowvm.cli.options import Flows, Groups, Lenient, Ports
+from flowvm.cli.options import Connections, Flows, Groups, Lenient, Meters, Ports
 
 
 def trace(
@@ -31,9 +31,20 @@ def trace(
     ] = None,
     ports: Ports = None,
     groups: Groups = None,
+    meters: Meters = None,
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="SECONDS", help="How long after the dump it arrives."),
+    ] = None,
+    conntrack: Connections = None,
+    ct_next: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ct-next",
+            metavar="FLAGS",
+            help="The connection state that the next ct action finds, such as trk,est; "
+            "can be given several times. By default what --conntrack says, or trk,new.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
@@ -50,11 +61,17 @@ def trace(
 
     packet = br_flow if frame is None else _bytes(frame)
     port = _port(in_port)
-    switch = read_switch(flows, ports, lenient=lenient, groups=groups)
+    switch = read_switch(
+        flows, ports, lenient=lenient, groups=groups, connections=conntrack, meters=meters
+    )
     try:
         with syntax_errors("BR_FLOW"):
             answer = switch.trace(
-                packet, br_flow="" if frame is None else br_flow, in_port=port, at=at
+                packet,
+                br_flow="" if frame is None else br_flow,
+                in_port=port,
+                at=at,
+                ct_next=ct_next or None,
             )
     except PacketError as error:
         raise InputError(f"flowvm: {error}") from None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flowvm.conntrack import nat
+from flowvm.conntrack import nat, timeouts
 from flowvm.conntrack.extract import ICMP, ICMP_REPLIES, ICMPV6, ICMPV6_REPLIES, TCP, UDP
 from flowvm.conntrack.key import Endpoint, Key
 from flowvm.conntrack.protocol import IcmpProgress, OtherProgress, Progress
@@ -38,7 +38,6 @@ _LINE = re.compile(
     r"(?P<protocol>\w+),orig=\((?P<orig>[^()]*)\),reply=\((?P<reply>[^()]*)\)(?P<rest>.*)\Z"
 )
 _ATTRIBUTE = re.compile(r",(?P<name>\w+)=(?P<value>\([^()]*\)|[^,()]*)")
-_IGNORED = frozenset({"id", "status", "start", "stop", "parent"})
 _EXPECTED = "PROTOCOL,orig=(src=...,dst=...,...),reply=(src=...,dst=...,...)"
 
 
@@ -80,10 +79,13 @@ def parse_connection(line: str, now: int = 0) -> Connection:
     reply = _parse_tuple(parts["reply"], protocol, zone)
     if protocol in (ICMP, ICMPV6):
         key, reply = _with_types(key), _with_types(reply)
-    progress = _progress(protocol, attributes.get("protoinfo", ""))
-    timeout = progress.timeout
+    timeout = None
     if "timeout" in attributes:
         timeout = 1000 * parse_number(attributes["timeout"], 32, "a number of seconds")
+    replied = _was_replied(attributes.get("status", ""), timeout)
+    progress = _progress(protocol, attributes.get("protoinfo", ""), replied=replied)
+    if timeout is None:
+        timeout = progress.timeout
     translated = key.reversed() != reply
     which = 0
     if key.source.address != reply.destination.address or (
@@ -147,7 +149,17 @@ def _with_types(key: Key) -> Key:
     return key._replace(destination=answer)
 
 
-def _progress(protocol: int, info: str) -> Progress:
+def _was_replied(status: str, timeout: int | None) -> bool:
+    """Whether the other end has sent anything, as far as the line lets one know.
+
+    Linux says so; of the userspace datapath only a long life tells that there was no reply.
+    """
+    if status and status != "0":
+        return "SEEN_REPLY" in status
+    return timeout is None or timeout <= timeouts.OTHER_BIDIRECTIONAL
+
+
+def _progress(protocol: int, info: str, *, replied: bool) -> Progress:
     if protocol == TCP:
         words = dict(word.partition("=")[::2] for word in info.split(",") if word)
         state = words.get("state", "ESTABLISHED")
@@ -157,8 +169,8 @@ def _progress(protocol: int, info: str) -> Progress:
                 raise WordError(info, f'unknown state "{name}" of TCP', "such as ESTABLISHED")
         return TcpProgress.resumed((TcpState[names[0]], TcpState[names[1]]))
     if protocol in (ICMP, ICMPV6):
-        return IcmpProgress(replied=True)
-    return OtherProgress(repeated=True, replied=True)
+        return IcmpProgress(replied=replied)
+    return OtherProgress(repeated=True, replied=replied)
 
 
 def format_connection(connection: Connection, now: int | None = None) -> str:

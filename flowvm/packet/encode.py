@@ -17,8 +17,6 @@ from flowvm.fields import (
     ETH_TYPE_BITS,
     ETH_TYPE_IP,
     ETH_TYPE_IPV6,
-    ETH_TYPE_MPLS,
-    ETH_TYPE_MPLS_MCAST,
     ETH_TYPE_NSH,
     ETH_TYPE_QINQ,
     ETH_TYPE_VLAN,
@@ -35,7 +33,7 @@ from flowvm.packet.decode import ETH_HEADER, find_layout
 from flowvm.packet.edit import Edit
 from flowvm.packet.extract_l4 import ICMP, ICMPV6, SCTP, TCP, UDP
 from flowvm.packet.frames import Frames
-from flowvm.packet.keys import MAX_MPLS_LABELS, MPLS_BOTTOM, count_tags, labels, tag
+from flowvm.packet.keys import MAX_MPLS_LABELS, count_labels, count_tags, labels, read, tag
 from flowvm.packet.layout import NOWHERE, Layout
 from flowvm.packet.rewrite_l3 import (
     ARP_SHA_BITS,
@@ -177,6 +175,11 @@ def _find_layout(frames: Frames, before: U64, who: Index) -> Layout:
     found = find_layout(frames.take(who), tags)
     layout.l2_5[who], layout.l3[who] = found.l2_5, found.l3
     layout.l4[who], layout.l2_pad[who] = found.l4, found.l2_pad
+    # A tag that the key does not count, the one outside of it gone, is what the type says.
+    bare = who[count_tags(before[Column.VLAN, who]) == 0]
+    untagged = bare[np.isin(read(before, ETH_TYPE_BITS, bare), (ETH_TYPE_VLAN, ETH_TYPE_QINQ))]
+    layout.l2_5[untagged] = layout.l4[untagged] = NOWHERE
+    layout.l3[untagged], layout.l2_pad[untagged] = ETH_HEADER, 0
     return layout
 
 
@@ -227,7 +230,8 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layou
     changed |= edit.differs(Bits(Column.MPLS_2, 0, 64), who) | edit.differs(ETH_TYPE_BITS, who)
     who = who[changed & (edit.layout.l3[who] != NOWHERE)]
     old, new = labels(edit.before, who), labels(edit.after, who)
-    old_n, new_n = _count_labels(edit.before, who, old), _count_labels(edit.after, who, new)
+    kinds = edit.old(ETH_TYPE_BITS, who), edit.new(ETH_TYPE_BITS, who)
+    old_n, new_n = count_labels(kinds[0], old), count_labels(kinds[1], new)
     common = np.zeros(who.size, np.int64)
     same = np.ones(who.size, np.bool_)
     rows = np.arange(who.size)
@@ -261,16 +265,6 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layou
     layout = edit.layout.shifted(who, -shift)
     layout.l2_5[who] = np.where(emptied, NOWHERE, stack)
     return _moved(frames, who, shift), layout
-
-
-def _count_labels(keys: U64, who: Index, stack: U64) -> Index:
-    """How many labels keys have: up to the bottom of the stack, or those that are not zero."""
-    kind = keys[Column.NW, who] >> ETH_TYPE_BITS.shift
-    is_mpls = (kind == ETH_TYPE_MPLS) | (kind == ETH_TYPE_MPLS_MCAST)
-    count = (stack != 0).sum(axis=0).astype(np.int64)
-    for i in reversed(range(MAX_MPLS_LABELS)):
-        count = np.where(stack[i] & MPLS_BOTTOM != 0, i + 1, count)
-    return np.where(is_mpls, count, 0)
 
 
 def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple[Frames, Index]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowvm.columns import Column
-from flowvm.fields import Bits
+from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST, Bits
 from flowvm.packet.words import U64, Index
 
 MAX_VLANS = 2
@@ -39,3 +39,12 @@ def labels(keys: U64, who: Index | slice = slice(None)) -> U64:
     """The label stack entries of packets ``who``, outermost first, shape (3, n)."""
     first, second = keys[Column.MPLS, who], keys[Column.MPLS_2, who]
     return np.stack([first >> 32, first & 0xFFFF_FFFF, second >> 32])
+
+
+def count_labels(eth_type: U64, stack: U64) -> Index:
+    """How many labels keys have: up to the bottom of the stack, or those that are not zero."""
+    is_mpls = (eth_type == ETH_TYPE_MPLS) | (eth_type == ETH_TYPE_MPLS_MCAST)
+    count = (stack != 0).sum(axis=0).astype(np.int64)
+    for i in reversed(range(MAX_MPLS_LABELS)):
+        count = np.where(stack[i] & MPLS_BOTTOM != 0, i + 1, count)
+    return np.where(is_mpls, count, 0)

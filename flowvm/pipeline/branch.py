@@ -31,7 +31,8 @@ class Branch:
     action_sets: SavedSets
     place: Place
     datapath: NDArray[np.int64]
-    n_frozen: int
+    n_reentries: int
+    popped: NDArray[np.bool_]
 
     @classmethod
     def begin(cls, run: Run, packets: Packets) -> Branch:
@@ -43,7 +44,8 @@ class Branch:
             run.action_sets.save(packets),
             run.emissions.place(packets),
             run.datapath.counts(packets),
-            len(run.frozen),
+            len(run.reentries),
+            run.freezer.popped[packets],
         )
 
     def end(self, run: Run, *, rewind: bool) -> None:
@@ -70,9 +72,10 @@ class Branch:
 
     def bring_back_headers(self, run: Run, *, rewind: bool) -> None:
         """As :meth:`end`, but for stacks, action sets, and what has stopped the packets."""
-        run.come_back(self.n_frozen)
+        run.reentries.come_back(self.n_reentries)
         for column, saved in self.columns.items():
             run.columns[column][self.packets] = saved
         run.emissions.come_back(self.packets, self.place, rewind=rewind)
         if rewind:
             run.datapath.come_back(self.packets, self.datapath)
+            run.freezer.popped[self.packets] = self.popped

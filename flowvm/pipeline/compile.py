@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, Lowered, Operation, Unsupported
 from flowvm.columns import Column
+from flowvm.fields import Format
 from flowvm.flow import Flow, Match, Port, Table
 from flowvm.names import Names
 from flowvm.pipeline.assemble import FlowBlock, FlowColumns, assemble
@@ -140,7 +141,7 @@ class UsedNames:
 def ports_of(flow: Flow) -> Iterator[Port]:
     """The ports that ``flow`` names, in its match or its actions; some of them reserved ones."""
     for row, value, _ in flow.match.constraints():
-        if row.name.startswith("in_port"):
+        if row.format is Format.PORT:
             yield value
     for action in all_actions(flow.actions):
         for name in ("port", "in_port"):

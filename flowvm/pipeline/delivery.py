@@ -24,7 +24,9 @@ class Emissions:
 
     ``port`` is an OpenFlow port number (reserved ones for LOCAL and CONTROLLER); ``reason`` a
     :class:`Reason`; ``table`` and ``cookie`` those of the flow that sent a packet to the
-    controller; ``tun_id``, ``tun_src``, ``tun_dst`` the tunnel metadata it leaves with.
+    controller; ``tun_id``, ``tun_src``, ``tun_dst`` the tunnel metadata it leaves with;
+    ``options`` the number of what else goes to the controller, 0 for nothing
+    (:meth:`flowvm.pipeline.result.Result.packet_in`).
     """
 
     packet: NDArray[np.int64]
@@ -36,6 +38,7 @@ class Emissions:
     reason: NDArray[np.int8]
     table: NDArray[np.int32]
     cookie: NDArray[np.uint64]
+    options: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.packet)
@@ -60,6 +63,7 @@ class Emissions:
             np.zeros(0, np.int8),
             tables,
             words,
+            tables,
         )
 
     def take(self, entries: NDArray[np.int64]) -> Emissions:
@@ -74,6 +78,7 @@ class Emissions:
             self.reason[entries],
             self.table[entries],
             self.cookie[entries],
+            self.options[entries],
         )
 
     @staticmethod
@@ -85,7 +90,7 @@ class Emissions:
         def joined(name: str) -> NDArray[np.generic]:
             return np.concatenate([getattr(part, name) for part in parts])
 
-        names = ("tun_id", "tun_src", "tun_dst", "reason", "table", "cookie")
+        names = ("tun_id", "tun_src", "tun_dst", "reason", "table", "cookie", "options")
         return Emissions(
             joined("packet"),  # type: ignore[arg-type]
             joined("port"),  # type: ignore[arg-type]
@@ -132,6 +137,7 @@ class Delivery:
             column["reason"],
             column["table"],
             column["cookie"],
+            column["options"],
         )
 
     def _header(

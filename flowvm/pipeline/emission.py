@@ -41,6 +41,17 @@ class Reason(IntEnum):
     EXPLICIT_MISS = 6
 
 
+@dataclass(frozen=True)
+class PacketInOptions:
+    """What else a packet to the controller says: to which controllers it goes, and their bytes."""
+
+    controller_id: int = 0
+    userdata: bytes = b""
+
+
+PLAIN = PacketInOptions()
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """How far some packets are.
@@ -67,6 +78,7 @@ class _Emitted:
     reason: Reason
     tables: NDArray[np.int32]
     cookies: NDArray[np.uint64]
+    options: int
 
 
 class EmissionLog:
@@ -187,6 +199,7 @@ class EmissionLog:
         ports: NDArray[np.int64],
         max_len: int = UNLIMITED,
         reason: Reason = Reason.NONE,
+        options: PacketInOptions = PLAIN,
     ) -> None:
         """Send ``packets`` out, each to its port, cut to ``max_len`` bytes.
 
@@ -211,6 +224,7 @@ class EmissionLog:
                 reason,
                 tables,
                 cookies,
+                0 if options == PLAIN else run.state.packet_ins.number(options),
             )
         )
 
@@ -281,6 +295,7 @@ class EmissionLog:
             "reason": np.repeat(np.array([e.reason for e in emitted], np.int8), sizes),
             "table": _joined([e.tables for e in emitted], np.int32),
             "cookie": _joined([e.cookies for e in emitted], np.uint64),
+            "options": np.repeat(np.array([e.options for e in emitted], np.int32), sizes),
         }
         stands = ~failed[owners]
         stands &= self._standing(owners, np.repeat(np.arange(len(emitted)), sizes))

@@ -29,40 +29,39 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
+from flowvm.actions.meter import CONTROLLER_METER, meet_meters
 from flowvm.actions.write import subfield_pieces
 from flowvm.columns import FRAG_ANY, Column
 from flowvm.fields import NW_FRAG_BITS, TP_DST_BITS, TP_SRC_BITS
 from flowvm.flow import ReservedPort
-from flowvm.packet.keys import count_tags
 from flowvm.pipeline import bits
-from flowvm.pipeline.actionset import ActionSets, SavedSets
+from flowvm.pipeline.actionset import ActionSets
 from flowvm.pipeline.bits import Columns
-from flowvm.pipeline.emission import EmissionLog, Reason
+from flowvm.pipeline.emission import PLAIN, EmissionLog, PacketInOptions, Reason
+from flowvm.pipeline.freezing import Freezer
 from flowvm.pipeline.group_run import GroupHits
-from flowvm.pipeline.hashing import five_tuple
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
 from flowvm.pipeline.original_tuple import have_original, swapped
 from flowvm.pipeline.recirculation import (
     NOT_FROZEN,
-    NOT_RECEIVED,
     RECIRC_ID_BITS,
     DatapathLog,
     thaw,
 )
-from flowvm.pipeline.stack import SavedStacks, Stacks
+from flowvm.pipeline.reentry import Reentries
+from flowvm.pipeline.stack import Stacks
 from flowvm.text.values import format_value
 
 if TYPE_CHECKING:
+    from flowvm.pipeline.legs import Leg
     from flowvm.pipeline.state import State
-    from flowvm.pipeline.travel import Leg
 
 MAX_DEPTH = 64
 MAX_RESUBMITS = 4096
 START_TABLE = 0
-_TAG_BYTES = 4
 _FRAMES = 20_000
-OF_ACTION_SET, OF_ACTION = -1, -2
-"""Lists of actions that no rule has: an action set, and one within an action."""
+OF_ACTION_SET, OF_ACTION, OF_RULE = -1, -2, -3
+"""Lists of actions: an action set, one within an action, that of the rule the packet is at."""
 _PORTS_MASK = np.uint64(
     ~(0xFFFF << TP_SRC_BITS.shift | 0xFFFF << TP_DST_BITS.shift) & (1 << 64) - 1
 )
@@ -94,6 +93,15 @@ class Recorder(Protocol):
 
         What happens to the action set is undone by :meth:`unnest`.
         """
+
+    def remaining(self, source: int, position: int) -> tuple[object, ...]:
+        """What to tell of the rest of a list that is done later, first where it comes from."""
+
+    def freeze(self, number: int, rest: tuple[object, ...]) -> None:
+        """The ``rest`` of the lists is what the packet goes on with, frozen under ``number``."""
+
+    def thaw(self, number: int) -> None:
+        """What was frozen under ``number`` begins; ends with :meth:`unnest`."""
 
     def repeat(self) -> None:
         """The list that began last begins again, with an empty action set."""
@@ -169,16 +177,6 @@ class TimeoutCut:
         return replace(self, packets=self.packets + first)
 
 
-@dataclass(frozen=True, eq=False)
-class FrozenPackets:
-    """What packets are when the datapath is to take up them, or copies of them, again."""
-
-    packets: Packets
-    stacks: SavedStacks
-    action_sets: SavedSets
-    steps: NDArray[np.int64]
-
-
 class Pending:
     """Packets waiting for a lookup, by table: where calls without a return are put."""
 
@@ -226,17 +224,11 @@ class Run:
         self.halted = np.zeros(n, bool)
         self.depth = np.zeros(n, np.int32)
         self.resubmits = np.zeros(n, np.int32)
-        self.grown = np.zeros(n, np.int64)
-        """How many bytes longer each packet is, as counters see it, than it came in."""
         self.table = np.full(n, START_TABLE, np.int32)
         self.rule = np.full(n, -1, np.int64)
         """The rule whose actions each packet is executing: gives cookies and tells table misses."""
         self.last_table = np.full(n, START_TABLE, np.int32)
         self.last_rule = np.full(n, -1, np.int64)
-        self.received = np.full(n, NOT_RECEIVED, np.int64)
-        """The hash with which the datapath received each packet that it has taken up again."""
-        self.failed_again = np.zeros(n, bool)
-        """Packets that failed after the datapath had taken them up again."""
         self.errors: dict[int, str] = {}
         self.unsupported: dict[int, str] = {}
         self.volatile = np.zeros(n, bool)
@@ -253,9 +245,9 @@ class Run:
         """Whether nothing comes after the action that is being executed, action sets aside."""
         self.in_action_set = False
         self.group_hits: list[GroupHits] = []
-        self.frozen: list[FrozenPackets] = []
+        self.reentries = Reentries(self, n)
+        self.freezer = Freezer(self, n)
         self._in_bucket = False
-        self._steps_before = np.zeros(n, np.int64)
         self._learnable = self.state.program.learnable
 
     # -- the pipeline ---------------------------------------------------------------------------
@@ -277,13 +269,21 @@ class Run:
         frozen = self.columns[Column.RECIRC][packets] >> np.uint64(RECIRC_ID_BITS.shift)
         for number in _distinct(frozen.astype(np.int32)):
             some = packets[frozen == number]
-            table = START_TABLE if number == NOT_FROZEN else thaw(self, some, number)
+            table = START_TABLE
+            if number != NOT_FROZEN:
+                table = thaw(self, some, number)
+                if self.freezer.resume(some, number):
+                    continue
             self._call(table, some, self.columns[Column.IN_PORT][some], first=True)
         failed = [*self.errors, *self.unsupported]
         self.execute_action_sets(packets[~np.isin(packets, failed)] if failed else packets)
 
     def execute_action_sets(self, packets: Packets) -> None:
-        """Execute the action sets of ``packets``, which are empty then."""
+        """Execute the action sets of ``packets``, which are empty then.
+
+        Those that froze take theirs with them.
+        """
+        everyone, packets = packets, packets[~self.freezer.froze(packets)]
         lists = list(self.action_sets.execution(packets))
         self.action_sets.clear(packets)
         before = self.emissions.freezings(packets)
@@ -302,6 +302,7 @@ class Run:
         again = packets[self.emissions.freezings(packets) != before]
         if len(again):
             self.execute_action_sets(again)
+        self.freezer.finish(everyone)
 
     def call(self, table: int | None, packets: Packets, ports: NDArray[np.uint64]) -> None:
         """Look ``packets`` up in ``table`` (None: where they are) and come back when done.
@@ -334,6 +335,7 @@ class Run:
         by_original: bool = False,
     ) -> None:
         before = self.depth[packets], self.table[packets], self.rule[packets]
+        thawed, self.freezer.thawed[packets] = self.freezer.thawed[packets], False
         mark = self.recorder.mark() if self.recorder else None
         in_bucket, self._in_bucket = self._in_bucket, False
         in_action_set, self.in_action_set = self.in_action_set, False
@@ -352,6 +354,7 @@ class Run:
         self.in_action_set = in_action_set
         self._in_bucket = in_bucket
         self.depth[packets], self.table[packets], self.rule[packets] = before
+        self.freezer.thawed[packets] = thawed
         if self.recorder:
             self.recorder.back(mark)
 
@@ -427,7 +430,7 @@ class Run:
         columns[Column.TP][fragments] = transport & _PORTS_MASK
         rules = self.state.lookup(table, columns, packets)
         freezings = self.emissions.freezings(packets)
-        hits = Hits(table, packets, rules, self.grown[packets], freezings)
+        hits = Hits(table, packets, rules, self.reentries.grown[packets], freezings)
         self.hits.append(hits)
         if table in self._learnable:
             wanted = self.state.program.learnable_columns
@@ -455,8 +458,14 @@ class Run:
         at_end = self.at_end
         alive: NDArray[np.bool_] | None = None
         for position, operation in enumerate(operations):
+            if self.freezer.is_used and operation.needs_headers:
+                self.freezer.divert(packets if alive is None else packets[alive])
             halted = self.halted[packets]
             if halted.any():
+                if self.freezer.is_used:
+                    left = slice(position, None)
+                    where = OF_RULE if source is None else source
+                    self.freezer.keep(packets, operations[left], operands[left], where, position)
                 alive = ~halted if alive is None else alive & ~halted
             if alive is not None:
                 packets = packets[alive]
@@ -490,6 +499,9 @@ class Run:
         pending: Pending | None,
         last: bool,
     ) -> None:
+        if call.by_output and self.freezer.is_used:
+            seeing = self.freezer.divert(packets)
+            packets, ports = packets[seeing], ports[seeing]
         if call.swap_conntrack:
             self._call_by_original(call.table, packets, ports)
         elif last and pending is not None:
@@ -539,19 +551,38 @@ class Run:
         pieces = subfield_pieces(source.field, source.start, source.width)
         return np.array(bits.read(self.columns, packets, pieces, bits.words_needed(source.width)))
 
-    def to_controller(self, packets: Packets, reason: Reason) -> None:
-        """Send ``packets`` to the controller."""
-        if reason is not Reason.ACTION:
-            self.emissions.emit(packets, self._controller(packets), reason=reason)
+    def to_controller(
+        self,
+        packets: Packets,
+        reason: Reason,
+        options: PacketInOptions = PLAIN,
+        meter_id: int | None = None,
+    ) -> None:
+        """Send ``packets`` to the controller, through a meter if there is one."""
+        if meter_id is None and self.state.meters and CONTROLLER_METER in self.state.meters:
+            meter_id = CONTROLLER_METER
+        if meter_id is None:
+            self._to_controller(packets, reason, options)
             return
-        if self._in_bucket or self.in_action_set:
-            why = Reason.GROUP if self._in_bucket else Reason.ACTION_SET
-            self.emissions.emit(packets, self._controller(packets), reason=why)
-            return
-        rules = self.rule[packets]
-        miss = (rules >= 0) & self.state.rules.is_table_miss[rules]
-        for some, why in ((packets[miss], Reason.EXPLICIT_MISS), (packets[~miss], Reason.ACTION)):
-            self.emissions.emit(some, self._controller(some), reason=why)
+        self.emissions.commit(packets)
+        counts = self.datapath.counts(packets)
+        meet_meters(self, packets, np.full(len(packets), meter_id, np.uint64))
+        self._to_controller(packets[~self.halted[packets]], reason, options)
+        self.datapath.come_back(packets, counts)
+
+    def _to_controller(self, packets: Packets, reason: Reason, options: PacketInOptions) -> None:
+        reasons = np.full(len(packets), reason)
+        if reason is Reason.ACTION:
+            if self._in_bucket or self.in_action_set:
+                reasons[:] = Reason.GROUP if self._in_bucket else Reason.ACTION_SET
+            else:
+                rules = self.rule[packets]
+                miss = (rules >= 0) & self.state.rules.is_table_miss[rules]
+                miss &= ~self.freezer.thawed[packets]
+                reasons[miss] = Reason.EXPLICIT_MISS
+        for why in np.unique(reasons).tolist():
+            some = packets[reasons == why]
+            self.emissions.emit(some, self._controller(some), reason=Reason(why), options=options)
 
     @staticmethod
     def _controller(packets: Packets) -> NDArray[np.int64]:
@@ -575,6 +606,7 @@ class Run:
 
     def cut_timeouts(self, packets: Packets, idle_timeout: int, hard_timeout: int) -> None:
         """Shorten the timeouts of the rules that ``packets`` are at; seconds, 0 for no change."""
+        packets = packets[~self.freezer.thawed[packets]]
         if len(packets):
             cut = TimeoutCut(packets, self.rule[packets], idle_timeout, hard_timeout)
             self.timeout_cuts.append(cut)
@@ -602,73 +634,26 @@ class Run:
         """No further action for ``packets``, wherever they are (``exit``)."""
         self.halted[packets] = True
 
-    def recirculate(self, packets: Packets) -> None:
-        """The datapath takes up ``packets`` again, as they are now, and what follows is for those.
-
-        Limits begin anew, and counters count what the packets have become.
-        """
-        self.emissions.freeze(packets)
-        self.frozen.append(
-            FrozenPackets(
-                packets,
-                self.stacks.save(packets),
-                self.action_sets.save(packets),
-                self.datapath.counts(packets),
-            )
-        )
-        self._steps_before[packets] = self.datapath.counts(packets)
-        self.depth[packets] = 0
-        self.resubmits[packets] = 0
-        now, before = (columns[Column.VLAN][packets] for columns in (self.columns, self.original))
-        self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
-
-    def received_hashes(self, packets: Packets) -> NDArray[np.int64]:
-        """The hash with which the datapath received each of ``packets``."""
-        known = self.received[packets]
-        arrived = five_tuple(self.original, packets, 0).astype(np.int64)
-        return np.where(known == NOT_RECEIVED, arrived, known)
-
-    def come_back(self, n_frozen: int) -> None:
-        """Let packets go on as they were when they froze, but for the first ``n_frozen`` times."""
-        seen = np.zeros(len(self.halted), bool)
-        for frozen in self.frozen[n_frozen:]:
-            first = ~seen[frozen.packets]
-            self.datapath.come_back(frozen.packets[first], frozen.steps[first])
-            seen[frozen.packets] = True
-        for frozen in reversed(self.frozen[n_frozen:]):
-            self.stacks.restore(frozen.packets, frozen.stacks)
-            self.action_sets.restore(frozen.packets, frozen.action_sets)
-        del self.frozen[n_frozen:]
-
     def revive(self, packets: Packets, came_back: NDArray[np.bool_]) -> None:
         """Let those of ``packets`` go on that :meth:`halt` alone has stopped.
 
         And those that failed when they were through the datapath once more, but have now
         ``came_back`` to where they had not been.
         """
-        self.failed_again[packets[came_back]] = False
+        self.reentries.failed[packets[came_back]] = False
         self.go_on(packets)
 
     def go_on(self, packets: Packets) -> None:
         """Let ``packets`` do further actions after ``exit``, but for those that failed."""
         failed = [*self.errors, *self.unsupported]
-        self.halted[packets] = np.isin(packets, failed) | self.failed_again[packets]
+        self.halted[packets] = np.isin(packets, failed) | self.reentries.failed[packets]
 
     def fail(self, packets: Packets, detail: str, reason: str) -> None:
         """Drop ``packets`` whole, with what they had output before, as a failed translation.
 
         Of those that have been through the datapath since, what they output after that.
         """
-        again = self.emissions.withdraw(packets)
-        # Steps of the datapath and lessons are not taken back.
-        beyond = again & (self.datapath.counts(packets) > self._steps_before[packets])
-        taught = [events.packets for events in self.learned]
-        taught += [cut.packets for cut in self.timeout_cuts]
-        if taught:
-            beyond |= self.emissions.has_nested(packets) & np.isin(packets, np.concatenate(taught))
-        for packet in packets[beyond].tolist():
-            self.unsupported.setdefault(packet, f"{detail} after recirculation")
-        self.failed_again[packets[again]] = True
+        again = self.reentries.fail(packets, detail)
         for packet in packets[~again].tolist():
             self.errors.setdefault(packet, reason)
         self.halted[packets] = True

@@ -79,6 +79,9 @@ class _Visit:
 
     def execute(self) -> None:
         choice = self.table.choice[self.places]
+        if self.run.freezer.is_used:
+            self._divert((choice == Choice.BY_HEADERS) | (choice == Choice.BY_DATAPATH))
+            choice = self.table.choice[self.places]
         for kind, act in (
             (Choice.UNSUPPORTED, self._stop),
             (Choice.EVERY, self._execute_every),
@@ -89,6 +92,12 @@ class _Visit:
             some = choice == kind
             if some.any():
                 act(self.packets[some], self.places[some])
+
+    def _divert(self, hashed: NDArray[np.bool_]) -> None:
+        """Freeze packets that have to be ``hashed`` by headers that are not known."""
+        goes_on = ~hashed
+        goes_on[hashed] = self.run.freezer.divert(self.packets[hashed])
+        self.packets, self.places = self.packets[goes_on], self.places[goes_on]
 
     def _stop(self, packets: Packets, places: Places) -> None:
         for place in np.unique(places).tolist():
@@ -166,12 +175,12 @@ class _Visit:
     def _hash_in_datapath(self, packets: Packets, places: Places) -> None:
         """Let the datapath hash ``packets``, which have then been through it once more."""
         run, table = self.run, self.table
-        run.recirculate(packets)
+        run.reentries.enter(packets)
         algorithm, basis = table.algorithm[places], table.basis[places]
         hashed = np.zeros(len(packets), np.uint32)
         # By "L4" the datapath means what it hashed the packet to when that came in.
         mine = algorithm == DatapathHash.L4
-        received = run.received_hashes(packets[mine]).astype(np.uint32)
+        received = run.reentries.received_hashes(packets[mine]).astype(np.uint32)
         hashed[mine] = hashing.two_words(received, basis[mine])
         for number in np.unique(basis[~mine]).tolist():
             some = ~mine & (basis == number)
@@ -200,7 +209,9 @@ class _Visit:
     def _count(self, packets: Packets, places: Places, buckets: Places) -> None:
         run = self.run
         freezings = run.emissions.freezings(packets)
-        run.group_hits.append(GroupHits(packets, places, buckets, run.grown[packets], freezings))
+        run.group_hits.append(
+            GroupHits(packets, places, buckets, run.reentries.grown[packets], freezings)
+        )
 
     # -- buckets --------------------------------------------------------------------------------
 
@@ -210,10 +221,11 @@ class _Visit:
             return
         run, table = self.run, self.table
         before = {column: run.columns[column][packets] for column in run.state.program.written}
-        depth, grown = run.depth[packets], run.grown[packets]
+        depth, grown = run.depth[packets], run.reentries.grown[packets]
+        popped = run.freezer.popped[packets]
         run.depth[packets] += 1
         place = run.emissions.place(packets)
-        n_frozen = len(run.frozen)
+        n_reentries = len(run.reentries)
         mark = run.recorder.mark() if run.recorder else None
         if run.recorder:
             self._begin_bucket(int(buckets[0]))
@@ -224,19 +236,23 @@ class _Visit:
             rows = table.row[buckets[mine]]
             operands = tuple(some[:, rows] for some in shape.operands)
             run.execute_bucket(shape.operations, operands, packets[mine])
+        froze = run.freezer.froze(packets)
+        run.freezer.finish(packets)
+        run.freezer.popped[packets] = popped
         came_back = run.emissions.freezings(packets) != place.freezings
         if came_back.any():
             # What the datapath took up again was a copy, which goes its way to the very end.
             run.execute_action_sets(packets[came_back])
-            run.come_back(n_frozen)
+            run.reentries.come_back(n_reentries)
         if run.recorder:
             run.recorder.end_bucket()
             run.recorder.back(mark)
-        run.depth[packets], run.grown[packets] = depth, grown
+        run.depth[packets], run.reentries.grown[packets] = depth, grown
         for column, saved in before.items():
             run.columns[column][packets] = saved
         run.emissions.come_back(packets, place, rewind=False)
         run.revive(packets, came_back)
+        run.go_on(packets[froze])
 
     def _begin_bucket(self, bucket: int) -> None:
         assert self.run.recorder

@@ -9,21 +9,25 @@ for longer only as far as no packet notices.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.conntrack.table import Tracking
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
 from flowvm.pipeline.bits import Columns
+from flowvm.pipeline.ct_columns import tracking_of
 from flowvm.pipeline.engine import Recorder, Run, TimeoutCut
 from flowvm.pipeline.learning import Alterations, History, LearnEvents
+from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.ragged import ranges
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
-from flowvm.pipeline.travel import Journal, Leg, World
+from flowvm.pipeline.travel import World
 
 MAX_CHUNK = 32_768
 MILLISECOND = 1_000_000
@@ -39,17 +43,26 @@ class Machine:
         self.state = state
         self._max_chunk = max_chunk
         self._cache = PathCache(state.program.key)
+        self._ct_next: deque[int] | None = None
 
-    def run(self, batch: PacketBatch, recorder: Recorder | None = None) -> Result:
+    def run(
+        self,
+        batch: PacketBatch,
+        recorder: Recorder | None = None,
+        ct_next: Iterable[int] | None = None,
+    ) -> Result:
         """Run ``batch``, in its order; the state moves on with it.
 
-        Times are nanoseconds since the dump was taken. A ``recorder`` needs a batch of one.
+        Times are nanoseconds since the dump was taken. A ``recorder`` needs a batch of one. With
+        ``ct_next`` the connections of the state do not matter: ``ct`` actions find these states in
+        turn, and then always new connections.
         Raises ValueError if the first packet is earlier than the state's clock.
         """
         if len(batch) and int(batch.times[0]) < self.state.now:
             raise ValueError("packets cannot be earlier than those before them")
         if recorder is not None and len(batch) != 1:
             raise ValueError("only a batch of one packet can be recorded")
+        self._ct_next = None if ct_next is None else deque(ct_next)
         stretches: list[Stretch] = []
         for first in range(0, len(batch), self._max_chunk):
             stretches += self._chunk(
@@ -171,7 +184,9 @@ class Machine:
         written = sorted(self.state.program.written.items())
         state = self.state
         world = World(guide, journal, state.connections, state.steps, written, meters=state.meters)
+        world.ct_next = self._ct_next
         good = 0
+        offsets = offsets_of(batch.frames.take(np.arange(first, first + len(path_of))))
         for packet, path in enumerate(path_of.tolist()):
             time = int(batch.times[first + packet])
             if packet and not guide.is_plain(path):
@@ -182,9 +197,10 @@ class Machine:
                 packet,
                 batch.columns[:, first + packet],
                 frame,
-                Tracking(),
+                tracking_of(batch.columns[:, first + packet]),
                 (packet,),
                 path=path,
+                offsets=offsets[packet],
             )
             guide.time, world.now = time, time // MILLISECOND
             guide.account(path, len(frame))
@@ -313,19 +329,19 @@ class _Guide:
 
     def take(self, leg: Leg) -> int:
         """The path of ``leg``, accounted for."""
-        path = self._find(leg.columns[:, None]) if self._remembers else self._run(leg)
+        path = self._find(leg.columns) if self._remembers else self._run(leg)
         self.account(path, len(leg.frame))
         return path
 
     def _find(self, columns: NDArray[np.uint64]) -> int:
         cache = self._machine._cache
-        number = cache.number(columns, may_forget=False)
-        path = int(cache.paths_of(number)[0])
+        path = cache.path_of_one(columns)
         if path < 0:
             self.settle()
-            run = Run(self._machine.state, self._machine._examples(columns, np.zeros(1, np.int64)))
+            batch = columns[:, None]
+            run = Run(self._machine.state, self._machine._examples(batch, np.zeros(1, np.int64)))
             run.run()
-            cache.remember(number, Paths.of(run))
+            cache.remember(cache.number(batch, may_forget=False), Paths.of(run))
             assert cache.paths is not None
             self.paths = cache.paths
             path = len(self.paths) - 1

@@ -148,8 +148,7 @@ class _Modifier:
         if self._mod.command.is_strict:
             rules = _joined(map(self._find_strictly, tables))
         elif not self._wanted.mask.columns:
-            rules = np.flatnonzero(self._state.rules.alive)
-            rules = rules[np.isin(self._state.rules.table[rules], np.array(tables, np.int32))]
+            rules = self._find_all(tables)
         else:
             rules = _joined(map(self._find_loosely, tables))
         if self._mod.with_cookie is not None:
@@ -160,6 +159,17 @@ class _Modifier:
         if self._mod.out_group is not None:
             rules = self._of_group(rules, self._mod.out_group)
         return rules
+
+    def _find_all(self, tables: Sequence[int]) -> Rules:
+        """The rules of ``tables``, which are all tables or one, with the right cookie."""
+        rules = self._state.rules
+        fits = rules.alive.copy()
+        if len(tables) == 1:
+            fits &= rules.table == tables[0]
+        if self._mod.with_cookie is not None:
+            value, mask = map(np.uint64, self._mod.with_cookie)
+            fits &= (rules.cookie ^ value) & mask == 0
+        return np.flatnonzero(fits)
 
     def _find_strictly(self, table: int) -> Rules:
         target = Target(table, self._mod.priority, self._wanted.mask)

@@ -165,12 +165,25 @@ class PathCache:
 
     def __init__(self, key: Mask) -> None:
         self._key = key
+        self._columns = list(key.columns)
+        self._bits = key.array[:, 0]
         self._forget()
 
     def _forget(self) -> None:
         self.paths: Paths | None = None
         self._index = KeyIndex(len(self._key.columns))
         self._path_of_key = np.zeros(0, np.int64)
+        self._found: dict[bytes, int] = {}
+
+    def path_of_one(self, columns: NDArray[np.uint64]) -> int:
+        """The path of one packet, or -1 if it is not known; ``columns`` has shape (columns,)."""
+        key = (columns[self._columns] & self._bits).tobytes()
+        path = self._found.get(key)
+        if path is None:
+            path = int(self.paths_of(self.number(columns[:, None], may_forget=False))[0])
+            if path >= 0:
+                self._found[key] = path
+        return path
 
     def number(self, columns: NDArray[np.uint64], *, may_forget: bool = True) -> NDArray[np.int64]:
         """A number for each packet, the same for packets that agree on all bits that matter.
@@ -208,6 +221,7 @@ class PathCache:
 
     def drop(self, paths: NDArray[np.bool_]) -> None:
         """Forget some paths: ``paths`` has an entry each."""
+        self._found.clear()
         known = np.flatnonzero(self._path_of_key >= 0)
         self._path_of_key[known[paths[self._path_of_key[known]]]] = NO_ENTRY
 

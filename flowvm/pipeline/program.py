@@ -19,8 +19,8 @@ from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Operation
-    from flowvm.text.meters import MeterConfig
     from flowvm.pipeline.group_table import GroupTable
+    from flowvm.text.meters import MeterConfig
 
 
 @dataclass(frozen=True)

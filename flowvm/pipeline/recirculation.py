@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from flowvm.columns import Column
 from flowvm.fields import Bits
 from flowvm.pipeline.ragged import Ragged
+from flowvm.pipeline.reentry import NOT_RECEIVED
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Packets
     from flowvm.pipeline.engine import Run
+    from flowvm.pipeline.freezing import Rest
     from flowvm.pipeline.travel import Traveller
 
 RECIRC_ID_BITS = Bits(Column.RECIRC, 32, 32)
@@ -32,7 +34,6 @@ N_VALUES = 7
 """How many numbers of 64 bits a step can depend on."""
 
 NOT_FROZEN = 0
-NOT_RECEIVED = -1
 
 Value = TypeVar("Value", bound=Hashable)
 
@@ -61,12 +62,14 @@ class Frozen:
     """With what a packet goes on after recirculation, beside its headers and metadata.
 
     ``stack`` has the words of each value, the bottom first. ``received`` is the hash with which the
-    datapath received the packet, if that matters.
+    datapath received the packet, if that matters; ``rest`` is what it has yet to do before it is
+    looked up, if anything.
     """
 
     table: int
     stack: tuple[tuple[int, ...], ...] = ()
     received: int = NOT_RECEIVED
+    rest: Rest | None = None
 
 
 class DatapathStep(Hashable, Protocol):
@@ -124,8 +127,18 @@ class DatapathLog:
 
         ``values`` has shape (numbers that matter to the step, packets).
         """
-        commits = self._run.emissions.commit(packets)
-        self._add(packets, step, commits, values, table)
+        frozen = None if table is None else freeze(self._run, packets, table)
+        self._add(packets, step, self._run.emissions.commit(packets), values, frozen)
+
+    def resume(
+        self,
+        packets: Packets,
+        step: DatapathStep,
+        values: NDArray[np.uint64],
+        frozen: NDArray[np.int64],
+    ) -> None:
+        """As :meth:`add`; ``frozen`` numbers what each copy goes on with."""
+        self._add(packets, step, self._run.emissions.commit(packets), values, frozen)
 
     def mark(
         self, packets: Packets, step: DatapathStep, values: NDArray[np.uint64] | None = None
@@ -139,7 +152,7 @@ class DatapathLog:
         step: DatapathStep,
         commits: NDArray[np.int64],
         values: NDArray[np.uint64] | None,
-        table: int | None,
+        frozen: NDArray[np.int64] | None,
     ) -> None:
         if not len(packets):
             return
@@ -151,9 +164,7 @@ class DatapathLog:
         self._moments.append(run.emissions.moment)
         self._commits.append(commits)
         self._steps.append(run.state.steps.number(step))
-        self._frozen.append(
-            np.zeros(len(packets), np.int64) if table is None else freeze(run, packets, table)
-        )
+        self._frozen.append(np.zeros(len(packets), np.int64) if frozen is None else frozen)
         self._values.append(room)
         self._counts[packets] += 1
 
@@ -212,7 +223,7 @@ def freeze(run: Run, packets: Packets, table: int) -> NDArray[np.int64]:
         numbers[i] = frozen.number(Frozen(table, stack))
     groups = run.state.program.groups
     if groups is not None and groups.by_reception:
-        for i, received in enumerate(run.received_hashes(packets).tolist()):
+        for i, received in enumerate(run.reentries.received_hashes(packets).tolist()):
             numbers[i] = frozen.number(replace(frozen[int(numbers[i])], received=received))
     return numbers
 
@@ -222,5 +233,5 @@ def thaw(run: Run, packets: Packets, number: int) -> int:
     frozen = run.state.frozen[number]
     for words in frozen.stack:
         run.stacks.push(packets, [np.full(len(packets), word, np.uint64) for word in words])
-    run.received[packets] = frozen.received
+    run.reentries.received[packets] = frozen.received
     return frozen.table

@@ -15,11 +15,12 @@ from flowvm.flow import Flow, ReservedPort
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.delivery import Delivery, Emissions
+from flowvm.pipeline.emission import PLAIN, PacketInOptions
 from flowvm.pipeline.state import State
 
 if TYPE_CHECKING:
+    from flowvm.pipeline.legs import Travels
     from flowvm.pipeline.paths import Paths
-    from flowvm.pipeline.travel import Travels
 
 ETHERNET_HEADER = 14
 
@@ -104,6 +105,7 @@ class Result:
         self.batch = batch
         self.stretches = tuple(stretches)
         self._program = state.program
+        self._packet_ins = state.packet_ins
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -153,6 +155,11 @@ class Result:
                 emissions = _in_order(emissions, part.travels, owners)
             found.append(emissions.shifted(part.first))
         return Emissions.concatenate(found) if found else Emissions.none()
+
+    def packet_in(self, emission: int) -> PacketInOptions:
+        """What a packet to the controller says besides: to which controllers, and their bytes."""
+        number = int(self.emissions.options[emission])
+        return self._packet_ins[number] if number else PLAIN
 
     def port_counts(self) -> dict[int, int]:
         """How many packets left by each port, without building a frame."""

@@ -12,6 +12,7 @@ from flowvm.conntrack.table import ConnectionTable
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.conjunction import find_rules
 from flowvm.pipeline.edit import Edit
+from flowvm.pipeline.emission import PacketInOptions
 from flowvm.pipeline.group_stats import GroupCounters
 from flowvm.pipeline.learning import LearnTemplate, Target
 from flowvm.pipeline.metering import MeterTable
@@ -114,6 +115,7 @@ class State:
         self.connections = ConnectionTable()
         self.frozen: Numbered[Frozen] = Numbered()
         self.steps: Numbered[DatapathStep] = Numbered()
+        self.packet_ins: Numbered[PacketInOptions] = Numbered()
         self._subtables: dict[int, tuple[Subtable | LearnedSubtable, ...]] = {}
         self._any_dead = False
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
@@ -140,6 +142,7 @@ class State:
         # What numbers stand for never changes.
         twin.frozen = self.frozen
         twin.steps = self.steps
+        twin.packet_ins = self.packet_ins
         twin._subtables = {}
         twin._any_dead = self._any_dead
         twin._deadline = self._deadline

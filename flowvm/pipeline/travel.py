@@ -16,20 +16,28 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.columns import ACTSET_OUTPUT_UNSET, N_COLUMNS, Column
+from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.conntrack.extract import Datagram, FragmentError
-from flowvm.conntrack.key import OriginalTuple
-from flowvm.conntrack.nat import Translation, UnpredictableError
-from flowvm.conntrack.table import ConnectionTable, Request, Tracking
-from flowvm.fields import ETH_TYPE_BITS, ETH_TYPE_IP, ETH_TYPE_IPV6
+from flowvm.conntrack.nat import (
+    Translation,
+    UnpredictableError,
+)
+from flowvm.conntrack.request import Request, Tracking
+from flowvm.conntrack.table import ConnectionTable
+from flowvm.conntrack.tracker import track
+from flowvm.fields import (
+    ETH_TYPE_BITS,
+)
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, find_layout
 from flowvm.packet.encode import rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.translate import packet_columns, translate
+from flowvm.pipeline.ct_columns import set_tracking
 from flowvm.pipeline.emission import UNLIMITED
+from flowvm.pipeline.legs import Journal, Leg, Resumption, offsets_of
 from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.paths import Paths
-from flowvm.pipeline.ragged import ranges
+from flowvm.pipeline.pretence import pretend, pretended_translation
 from flowvm.pipeline.recirculation import (
     RECIRC_ID_BITS,
     ComeBack,
@@ -43,31 +51,9 @@ MAX_RECIRCULATIONS = 6
 """How deep recirculations can be nested (``MAX_RECIRC_DEPTH``)."""
 
 _NO_COMMIT = -1
-_CT_COLUMNS = range(Column.CT, Column.CT_TP + 1)
 _CONJ_ID = _DP_HASH = (1 << 32) - 1
 _TRACKED_HEADERS = slice(Column.NW, Column.TP + 1)
 """Header columns whose rewriting makes the datapath forget the packet's connection."""
-
-
-@dataclass(eq=False)
-class Leg:
-    """A packet as one translation sees it, and the path that it takes.
-
-    ``number`` tells legs of a stretch apart; those that arrive have the lowest ones. ``place`` puts
-    legs in the order in which they are executed. ``resumed`` is the ``ct_state`` with which it goes
-    on, ``None`` for an arrival.
-    """
-
-    number: int
-    packet: int
-    columns: NDArray[np.uint64]
-    frame: bytes
-    tracking: Tracking
-    place: tuple[int, ...]
-    depth: int = 0
-    path: int = -1
-    resumed: int | None = None
-    nat: Translation | None = None
 
 
 class Guide(Protocol):
@@ -78,69 +64,6 @@ class Guide(Protocol):
 
     def take(self, leg: Leg) -> int:
         """The path of ``leg``, which it takes at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class Travels:
-    """What became of packets in a row some of which recirculated.
-
-    ``owners`` is the packet of each leg that did not arrive, and ``path_of`` its path; ``columns``
-    (columns, legs) and ``frames`` are what it began with. ``segments`` are runs of emissions in
-    their order: leg, first and last + 1 of its path's; ``replaced`` are the bytes of those that
-    are not what the headers say; ``stopped`` why packets did not come to an end of their own.
-    """
-
-    owners: NDArray[np.int64]
-    path_of: NDArray[np.int64]
-    columns: NDArray[np.uint64]
-    frames: Frames
-    segments: NDArray[np.int64]
-    replaced: dict[tuple[int, int], bytes]
-    unsupported: dict[int, str]
-    lost: dict[int, str]
-
-    def emitted(self, counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The legs and the entries of all that leaves, in order.
-
-        ``counts`` is how many emissions the path of each leg has; entries count through all legs.
-        """
-        legs, first, last = self.segments.T
-        starts = np.cumsum(counts) - counts
-        return np.repeat(legs, last - first), ranges(starts[legs] + first, last - first)
-
-
-@dataclass(eq=False)
-class Journal:
-    """Travels, as they are noted down; ``n`` packets arrive."""
-
-    n: int
-    legs: list[Leg] = field(default_factory=list)
-    segments: list[tuple[tuple[int, ...], int, int, int]] = field(default_factory=list)
-    replaced: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    unsupported: dict[int, str] = field(default_factory=dict)
-    lost: dict[int, str] = field(default_factory=dict)
-
-    def finish(self, arrived: int) -> Travels:
-        """All of it, if so many packets arrived in fact."""
-        order = sorted(self.segments, key=lambda segment: segment[0])
-        missing = self.n - arrived
-        columns = [leg.columns for leg in self.legs]
-        segments = np.array([segment[1:] for segment in order], np.int64).reshape(-1, 3)
-        segments[segments[:, 0] >= self.n, 0] -= missing
-        replaced = {
-            (leg - missing if leg >= self.n else leg, entry): frame
-            for (leg, entry), frame in self.replaced.items()
-        }
-        return Travels(
-            np.array([leg.packet for leg in self.legs], np.int64),
-            np.array([leg.path for leg in self.legs], np.int64),
-            np.array(columns, np.uint64).reshape(-1, N_COLUMNS).T,
-            Frames.of([leg.frame for leg in self.legs]),
-            segments,
-            replaced,
-            self.unsupported,
-            self.lost,
-        )
 
 
 @dataclass(eq=False)
@@ -157,13 +80,15 @@ class World:
     ct_next: deque[int] | None = None
     """States that connections are given in turn, instead of those of the table."""
 
-    waiting: deque[Leg] = field(default_factory=deque)
+    waiting: deque[tuple[Leg, Request]] = field(default_factory=deque)
 
     def travel(self, leg: Leg) -> None:
         """Take ``leg``, whose path is known, and all that follows from it, to the end."""
         Traveller(self, leg).go()
         while self.waiting:
-            leg = self.waiting.popleft()
+            leg, request = self.waiting.popleft()
+            assert self.ct_next is not None
+            pretend(leg, request, self.ct_next.popleft() if self.ct_next else None)
             self.resume(leg)
 
     def resume(self, leg: Leg) -> None:
@@ -197,9 +122,11 @@ class Traveller:
         self._frame = leg.frame
         self._commit = _NO_COMMIT
         self._translated = False
+        self._decoded = self._forgotten = False
         self._moments: list[_Moment] = []
         self._place = 0
         self._passed_over = 0
+        self._pretended: Request | None = None
         self._dropped = False
         self.tracking = leg.tracking
 
@@ -226,6 +153,8 @@ class Traveller:
             frozen = int(steps["frozen"][entry])
             if frozen:
                 self._fork(frozen)
+            if self._pretended is not None:
+                self._end_pretence(self._pretended)
             self._moments.append(self._moment())
             self._place += 2
         self._emit(done, self._emissions.counts_of(leg.path))
@@ -236,12 +165,33 @@ class Traveller:
         """Send the packet through connection tracking."""
         world = self._world
         if world.ct_next is not None:
-            self._pretend(request)
+            self._pretended = request
             return
-        translation = world.connections.track(self._datagram(), self.tracking, request, world.now)
+        translation = track(world.connections, self._datagram(), self.tracking, request, world.now)
         if translation is not None:
-            self._frame = translate(self._frame, translation)
-            self._translated = True
+            self._translate(translation)
+
+    def _end_pretence(self, request: Request) -> None:
+        """Go on after a pretended ct action: untracked, and translated if that was asked for."""
+        self.tracking, self._pretended = Tracking(), None
+        translation = pretended_translation(self._header(self._commit), request.nat)
+        if translation is not None:
+            self._translate(translation)
+
+    def _translate(self, translation: Translation) -> None:
+        self._frame = translate(self._frame, translation)
+        self._translated = True
+
+    def untrack(self) -> None:
+        """Forget what connection tracking found out about the packet."""
+        if self._world.ct_next is None:
+            self.tracking.clear()
+        else:
+            self.tracking = Tracking()
+
+    def decode_again(self, *, tracked: bool) -> None:
+        """Let the copy that goes on have the headers that its bytes have."""
+        self._decoded, self._forgotten = True, not tracked
 
     @property
     def length(self) -> int:
@@ -282,11 +232,15 @@ class Traveller:
         )
 
     def _datagram(self) -> Datagram:
-        frame = self._frame
-        layout = find_layout(Frames.of([frame]), DEFAULT_VLAN_LIMIT)
-        eth_type = int(self._leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
-        l3, l4 = int(layout.l3[0]), int(layout.l4[0])
-        return Datagram(frame, eth_type, l3, l4, len(frame) - int(layout.l2_pad[0]))
+        frame, leg = self._frame, self._leg
+        offsets = leg.offsets if frame is leg.frame else None
+        if offsets is None:
+            offsets = offsets_of(Frames.of([frame]))[0]
+            if frame is leg.frame:
+                leg.offsets = offsets
+        l3, l4, padding = offsets
+        eth_type = int(leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
+        return Datagram(frame, eth_type, l3, l4, len(frame) - padding)
 
     # -- the packet itself ------------------------------------------------------------------------
 
@@ -349,7 +303,7 @@ class Traveller:
             world.journal.lost.setdefault(leg.packet, "Max recirculation depth exceeded")
             return
         columns = self._header(self._commit)
-        if self._translated:
+        if (self._translated and self._pretended is None) or self._decoded:
             columns[Column.ETH_SRC :] = packet_columns(self._frame)
         columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
         columns[Column.PACKET_TYPE] &= np.uint64(~_CONJ_ID & (1 << 64) - 1)
@@ -363,40 +317,12 @@ class Traveller:
             self.tracking.copy(),
             (*leg.place, self._place + 1),
             leg.depth + 1,
-            resumed=self.tracking.state,
+            offsets=leg.offsets if self._frame is leg.frame else None,
+            resumed=Resumption(None if self._decoded else self.tracking.state),
         )
-        set_tracking(columns, self.tracking)
-        if world.ct_next is None:
+        set_tracking(columns, Tracking() if self._forgotten else self.tracking)
+        self._decoded = self._forgotten = False
+        if self._pretended is None:
             world.resume(copy)
         else:
-            world.waiting.append(copy)
-
-    def _pretend(self, request: Request) -> None:
-        """As ``ofproto/trace`` has it, which knows of no connections."""
-        raise UnpredictableError("ct-next")
-
-
-def set_tracking(columns: NDArray[np.uint64], tracking: Tracking) -> None:
-    """Let the ct fields in ``columns`` say what is known of the packet's connection."""
-    for column in _CT_COLUMNS:
-        columns[column] = 0
-    if not tracking.state:
-        return
-    eth_type = int(columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
-    original = tracking.original
-    if original.eth_type != eth_type:
-        original = OriginalTuple()
-    columns[Column.CT] = tracking.state << 32 | tracking.zone << 16 | original.protocol << 8
-    columns[Column.CT_MARK] = tracking.mark
-    columns[Column.CT_LABEL] = tracking.label >> 64
-    columns[Column.CT_LABEL_LOW] = tracking.label & (1 << 64) - 1
-    columns[Column.CT_TP] = original.source_port << 16 | original.destination_port
-    if original.eth_type == ETH_TYPE_IP:
-        columns[Column.CT_IPV4] = original.source << 32 | original.destination
-    elif original.eth_type == ETH_TYPE_IPV6:
-        for column, address in (
-            (Column.CT_IPV6_SRC, original.source),
-            (Column.CT_IPV6_DST, original.destination),
-        ):
-            columns[column] = address >> 64
-            columns[column + 1] = address & (1 << 64) - 1
+            world.waiting.append((copy, self._pretended))

@@ -24,7 +24,7 @@ from flowvm.fields import (
     field,
 )
 from flowvm.text.canonical import format_words
-from flowvm.text.values import CT_STATE_FLAGS, TUN_FLAGS
+from flowvm.text.values import CT_STATE_FLAGS, TUN_FLAGS, format_ipv4, format_ipv6
 
 _ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP = 1, 2, 6, 17, 58, 132
 _WITH_PORTS = (_ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP)
@@ -49,6 +49,23 @@ def format_packet(key: Sequence[int]) -> str:
     return _Headers(key).text()
 
 
+def format_addresses(key: Sequence[int], version: int | None) -> str:
+    """Addresses and ports, as ``ofproto/trace`` tells of NAT; nothing without a version of IP."""
+    if version is None:
+        return ""
+    headers = _Headers(key)
+    name, form = ("nw_", format_ipv4) if version == 4 else ("ipv6_", _in_brackets)
+    parts = []
+    for end in ("src", "dst"):
+        parts.append(f"{name}{end}={form(headers.number(f'{name}{end}'))}")
+        parts.append(f"tp_{end}={headers.number(f'tp_{end}')}")
+    return ",".join(parts)
+
+
+def _in_brackets(address: int) -> str:
+    return f"[{format_ipv6(address)}]"
+
+
 class _Headers:
     def __init__(self, key: Sequence[int]) -> None:
         self._key = key
@@ -67,6 +84,14 @@ class _Headers:
         return format_words(
             {column: (self._key[column] & mask, mask) for column, mask in self._shown.items()}
         )
+
+    def number(self, name: str) -> int:
+        """The value of a field."""
+        bits = field(name).bits
+        assert bits is not None
+        if bits.width <= 64:
+            return self._value(bits)
+        return self._key[bits.column] << 64 | self._key[bits.column + 1]
 
     def _metadata(self) -> None:
         self._show(*(name for name in _UNLESS_ZERO if self._get(name)))

@@ -7,13 +7,14 @@ from typing import Any
 
 from flowvm.flow import Flow
 from flowvm.text.format import format_actions, format_flow
-from flowvm.trace import Emission, Step, Trace
+from flowvm.trace import Emission, Resumed, Step, Trace
 
 
 def trace_object(trace: Trace) -> dict[str, Any]:
     """The trace in types that JSON has.
 
     ``steps`` are the lookups only, in order; ``depth`` says how many others each is nested in.
+    ``resumed`` are the copies that go on after connection tracking; their lookups are among them.
     Cookies and tunnel IDs are strings in hexadecimal, since JSON's numbers may lose their low bits.
     """
     return {
@@ -24,12 +25,23 @@ def trace_object(trace: Trace) -> dict[str, Any]:
         "reason": trace.reason,
         "learned": [learned_text(flow) for flow in trace.learned],
         "final_flow": trace.final_flow,
+        "resumed": [_resumed(copy) for copy in trace.resumed],
     }
 
 
 def format_trace_json(trace: Trace) -> str:
     """The object as text, over several lines."""
     return json.dumps(trace_object(trace), indent=2, ensure_ascii=False)
+
+
+def _resumed(copy: Resumed) -> dict[str, Any]:
+    return {
+        "recirc_id": copy.recirc_id,
+        "table": copy.table,
+        "ct_state": copy.ct_state,
+        "flow": copy.flow,
+        "final_flow": copy.final_flow,
+    }
 
 
 def _lookup(step: Step) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flowvm.trace import Emission, Kind, Step, Trace
+from flowvm.trace import Emission, Kind, Resumed, Step, Trace
 
 _INDENT = 4
+_RULE = "=" * 79
+_DEFAULT_STATE = "ct_state=trk|new"
 
 _LAYOUT = {
     Kind.TABLE: "{}",
@@ -21,27 +23,57 @@ _LAYOUT = {
 def format_trace(trace: Trace) -> str:
     """The whole trace: headers, steps, headers in the end, what leaves, and the verdict.
 
-    Down to the line "Final flow" it is what Open vSwitch 3.1 prints; where that goes on with the
-    datapath's flow and actions, this tells the frames that leave, and the verdict in words.
+    Down to the last line "Final flow" it is what Open vSwitch 3.1 prints, its megaflows and
+    datapath actions aside; then this tells the frames that leave, and the verdict in words.
     """
     return "\n".join(_lines(trace))
 
 
 def _lines(trace: Trace) -> Iterator[str]:
     yield f"Flow: {trace.flow}"
-    yield ""
-    header = f'bridge("{trace.bridge}")'
-    yield header
-    yield "-" * len(header)
+    yield from _bridge(trace.bridge)
     yield from format_steps(trace.steps)
     yield ""
     yield f"Final flow: {trace.final_flow}"
+    for copy in trace.resumed:
+        yield from _resumed(copy, trace.bridge)
     yield "Outputs:" if trace.outputs else "Outputs: none"
     for output in trace.outputs:
         yield f"{'':{_INDENT}}{format_emission(output)}"
         yield f"{'':{2 * _INDENT}}{output.frame.hex()}"
     said = trace.reason.startswith(trace.verdict)
     yield f"Verdict: {trace.reason if said else f'{trace.verdict}: {trace.reason}'}"
+
+
+def _bridge(name: str) -> Iterator[str]:
+    header = f'bridge("{name}")'
+    yield ""
+    yield header
+    yield "-" * len(header)
+
+
+def _resumed(copy: Resumed, bridge: str) -> Iterator[str]:
+    how = ""
+    if copy.by_default:
+        how = f" - resume conntrack with default {_DEFAULT_STATE} (use --ct-next to customize)"
+    elif copy.ct_state is not None:
+        how = f" - resume conntrack with ct_state={copy.ct_state}"
+    yield ""
+    yield _RULE
+    yield f"recirc({copy.recirc_id:#x}){how}"
+    if copy.nat is not None:
+        yield "Replacing src/dst IP/ports to simulate NAT:"
+        yield f" Initial flow: {copy.nat[0]}"
+        yield f" Modified flow: {copy.nat[1]}"
+    yield _RULE
+    yield ""
+    yield f"Flow: {copy.flow}"
+    yield from _bridge(bridge)
+    yield f"{'':{_INDENT}}thaw"
+    yield f"{'':{2 * _INDENT}}Resuming from table {copy.table}"
+    yield from format_steps(copy.steps)
+    yield ""
+    yield f"Final flow: {copy.final_flow}"
 
 
 def format_steps(steps: Sequence[Step]) -> Iterator[str]:

@@ -132,6 +132,9 @@ def _terms(words: Words) -> Iterator[MatchTerm | str]:
     for term in _whole(words, "packet_type"):
         if term.value:
             yield term
+        elif _named(words, "recirc_id")[1]:
+            # Only then Open vSwitch says that a packet is an Ethernet packet.
+            yield ProtocolMatch("eth")
         assert isinstance(term.value, int)
         if term.value >> 16 == _NS_ETHERTYPE:
             eth_type = term.value & 0xFFFF

@@ -150,7 +150,8 @@ def parse_port(word: str) -> Port:
         return name
     if not word:
         raise WordError(word, "a port is missing", "a port's number or name")
-    return ReservedPort.NUMBERS.get(word.upper(), word)
+    # A token of the parser's is not equal to one of another kind, whatever they say.
+    return ReservedPort.NUMBERS.get(word.upper(), str(word))
 
 
 def format_port(port: Port) -> str:
@@ -168,7 +169,7 @@ def parse_table(word: str) -> Table:
         return name
     if not word:
         raise WordError(word, "a table is missing", "a table's number or name")
-    return word
+    return str(word)
 
 
 def format_table(table: Table) -> str:
@@ -269,8 +270,10 @@ def _parse_prefix(word: str, mask: str, width: int, parse: Callable[[str], int])
 def number_limit(row: Field) -> int:
     """What a number without a mask must be less than to be a value of the field.
 
-    There is one exception, 0xffff for "no VLAN".
+    There are two exceptions: 0xffff for "no VLAN", and OpenFlow 1.1+ numbers of reserved ports.
     """
+    if row.format is Format.PORT:
+        return ReservedPort.NONE + 1
     return min(row.full_mask + 1, 1 << _number_bits(row))
 
 
@@ -331,8 +334,9 @@ def _parse_flags(row: Field, word: str) -> tuple[int, int]:
         return value, mask
     value = 0
     for name in word.split("|"):
-        bits = int(name, 0) if _NUMBER.match(name) else names.get(name, 0)
-        if bits & ~allowed or not (bits or _NUMBER.match(name)):
+        number = _NUMBER.match(name)
+        bits = _inside(word, parse_number, name) if number else names.get(name, 0)
+        if bits & ~allowed or not (bits or number):
             raise WordError(word, f'unknown flag "{name}"{suggestion(name, names)}', expected)
         value |= bits
     return value, TUN_FLAGS_PUBLIC if row.format is Format.TUN_FLAGS else row.full_mask

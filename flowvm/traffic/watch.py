@@ -46,7 +46,10 @@ class _WatchedState(State):
 
 
 def watch(program: Program, batch: PacketBatch) -> list[Sighting]:
-    """The lookups of packets that come, each alone, to the switch as the dump has it."""
+    """The lookups of packets that come, each alone, to the switch as the dump has it.
+
+    Those after a packet was handed to the datapath and taken up again (``ct``) are not among them.
+    """
     state = _WatchedState(program)
     Run(state, list(batch.columns)).run()
     return state.sightings

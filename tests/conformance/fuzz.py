@@ -159,8 +159,7 @@ class Fuzzer:
             print(f"Open vSwitch ended ({error}) on\n{case}", file=sys.stderr)
             if not self._owned:
                 raise
-            self.switch.stop()
-            self.switch = OpenVSwitch(N_PORTS)
+            self.switch.restart()
             self._blank = blank_bridge(self.switch)
             return None
 

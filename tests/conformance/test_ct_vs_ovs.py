@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
+
+from flowvm.switch import Switch
+from flowvm.text.dump import parse_dump
 
 from ..oracle import Bridge
 from .ct_pair import Pair
@@ -212,11 +216,17 @@ def test_connections_expire(bridge: Bridge) -> None:
 
 
 MARKS = """
-table=0,in_port=1,ip actions=load:0x17->NXM_NX_REG0[0..15],load:0xabc->NXM_NX_REG1[],ct(table=1,zone=NXM_NX_REG0[0..15])
+table=0,in_port=1,ip actions=load:0x17->NXM_NX_REG0[0..15],load:0xabc->NXM_NX_REG1[],ct(table=1,\
+zone=NXM_NX_REG0[0..15])
 table=0,in_port=2,ip actions=load:5->NXM_NX_REG5[],push:NXM_NX_REG5[],ct(table=2,zone=0x17)
-table=1,ct_state=+new,ip actions=ct(commit,zone=NXM_NX_REG0[0..15],exec(move:NXM_NX_REG1[0..15]->NXM_NX_CT_MARK[8..23],load:0x5->NXM_NX_CT_LABEL[64..67],set_field:0x3/0x3->ct_mark)),output:2
-table=1,ct_state=+est,ip,ct_mark=0xabc03,ct_zone=0x17 actions=ct(commit,zone=0x17,exec(load:0x1->NXM_NX_CT_LABEL[0..3])),output:3
-table=2,ip,ct_label=0x50000000000000000/0xf0000000000000000 actions=pop:NXM_NX_REG3[],output:NXM_NX_REG3[],move:NXM_NX_CT_MARK[]->NXM_NX_REG7[],move:NXM_NX_CT_MARK[0..15]->NXM_OF_ETH_DST[0..15],output:6
+table=1,ct_state=+new,ip actions=ct(commit,zone=NXM_NX_REG0[0..15],\
+exec(move:NXM_NX_REG1[0..15]->NXM_NX_CT_MARK[8..23],load:0x5->NXM_NX_CT_LABEL[64..67],\
+set_field:0x3/0x3->ct_mark)),output:2
+table=1,ct_state=+est,ip,ct_mark=0xabc03,ct_zone=0x17 actions=ct(commit,zone=0x17,\
+exec(load:0x1->NXM_NX_CT_LABEL[0..3])),output:3
+table=2,ip,ct_label=0x50000000000000000/0xf0000000000000000 actions=pop:NXM_NX_REG3[],\
+output:NXM_NX_REG3[],move:NXM_NX_CT_MARK[]->NXM_NX_REG7[],\
+move:NXM_NX_CT_MARK[0..15]->NXM_OF_ETH_DST[0..15],output:6
 table=2,priority=1,ip actions=output:8
 """
 
@@ -269,15 +279,18 @@ ip actions=clone(ct(commit,table=1),output:2),output:3
 table=1,ip actions=dec_ttl,output:4
 """,
     "NAT in a clone": """
-udp actions=mod_dl_src:00:00:00:00:00:02,clone(ct(commit,nat(src=10.1.1.1),table=1),output:2),mod_nw_tos:4,output:3,ct(table=1)
+udp actions=mod_dl_src:00:00:00:00:00:02,clone(ct(commit,nat(src=10.1.1.1),table=1),output:2),\
+mod_nw_tos:4,output:3,ct(table=1)
 table=1 actions=output:4
 """,
     "NAT before and after a clone": """
-udp actions=ct(commit,zone=1,nat(src=10.1.1.1)),clone(mod_nw_tos:8,ct(commit,zone=2,nat(dst=10.2.2.2)),output:2),mod_nw_tos:4,output:3,ct(table=1,zone=1)
+udp actions=ct(commit,zone=1,nat(src=10.1.1.1)),clone(mod_nw_tos:8,ct(commit,zone=2,\
+nat(dst=10.2.2.2)),output:2),mod_nw_tos:4,output:3,ct(table=1,zone=1)
 table=1 actions=output:4
 """,
     "NAT in the middle": """
-udp actions=output:1,ct(commit,nat(dst=10.1.1.1:99)),output:2,dec_ttl,output(port=3,max_len=20),mod_tp_src:7,output:4,ct(table=1,zone=4)
+udp actions=output:1,ct(commit,nat(dst=10.1.1.1:99)),output:2,dec_ttl,output(port=3,max_len=20),\
+mod_tp_src:7,output:4,ct(table=1,zone=4)
 table=1,nw_dst=10.1.1.1,udp,tp_dst=99 actions=output:5
 table=1,priority=1 actions=output:6
 """,
@@ -286,7 +299,8 @@ udp actions=mod_nw_dst:10.7.7.7,mod_tp_dst:88,mod_vlan_vid:5,ct(commit,table=1)
 table=1,ip,nw_dst=10.7.7.7 actions=output:2
 """,
     "between rewritings": """
-ip actions=ct(commit,zone=1),mod_nw_dst:10.7.7.7,ct(commit,zone=1),mod_nw_dst:10.8.8.8,ct(table=1,zone=1)
+ip actions=ct(commit,zone=1),mod_nw_dst:10.7.7.7,ct(commit,zone=1),mod_nw_dst:10.8.8.8,ct(table=1,\
+zone=1)
 table=1,ct_state=+new actions=output:2
 table=1,priority=1 actions=output:3
 """,
@@ -300,8 +314,10 @@ table=1 actions=drop
 table=2 actions=output:3
 """,
     "kept stack and tag": """
-ip actions=mod_vlan_vid:9,load:5->NXM_NX_REG0[],push:NXM_NX_REG0[],load:6->NXM_NX_REG0[],push:NXM_OF_ETH_SRC[],push:NXM_NX_REG0[],ct(table=2)
-table=2,dl_vlan=9 actions=pop:NXM_NX_REG1[],pop:NXM_OF_ETH_DST[],pop:NXM_NX_REG2[],output:NXM_NX_REG2[],strip_vlan,output:NXM_NX_REG1[]
+ip actions=mod_vlan_vid:9,load:5->NXM_NX_REG0[],push:NXM_NX_REG0[],load:6->NXM_NX_REG0[],\
+push:NXM_OF_ETH_SRC[],push:NXM_NX_REG0[],ct(table=2)
+table=2,dl_vlan=9 actions=pop:NXM_NX_REG1[],pop:NXM_OF_ETH_DST[],pop:NXM_NX_REG2[],\
+output:NXM_NX_REG2[],strip_vlan,output:NXM_NX_REG1[]
 """,
     "resubmit by the original tuple": """
 udp,in_port=1 actions=ct(commit,nat(dst=10.1.1.1:99),table=1)
@@ -324,7 +340,8 @@ ip actions=ct(table=0),output:2
 """,
     "learned": """
 ip,in_port=1 actions=ct(commit,table=1),output:3
-table=1,ip actions=learn(table=2,eth_type=0x800,NXM_OF_IP_SRC[]=NXM_OF_IP_DST[],load:4->NXM_NX_REG0[]),resubmit(,2)
+table=1,ip actions=learn(table=2,eth_type=0x800,NXM_OF_IP_SRC[]=NXM_OF_IP_DST[],\
+load:4->NXM_NX_REG0[]),resubmit(,2)
 ip,in_port=2 actions=ct(table=2)
 table=2,priority=1 actions=output:5
 """,
@@ -428,6 +445,81 @@ def test_destination_ports_that_collide_change_the_source_port(bridge: Bridge) -
         pair.send(1, frame)
 
 
+def random_action(rng: random.Random, depth: int) -> str:
+    """Something to do with an IPv4 packet."""
+    zone = rng.choice(("", "zone=1", "zone=2", "zone=NXM_NX_REG0[0..15]"))
+    after = rng.choice(("", f"table={rng.randint(1, 3)}"))
+    exec_ = rng.choice(
+        (
+            "",
+            "",
+            "exec(load:0x5->NXM_NX_CT_MARK[0..3])",
+            "exec(move:NXM_NX_REG0[]->NXM_NX_CT_LABEL[32..63],load:1->NXM_NX_CT_MARK[])",
+        )
+    )
+    nat = rng.choice(("", "", "nat", "nat(src=10.5.5.5)", "nat(dst=10.5.5.6)"))
+    commit = rng.choice(("", "commit", "commit", "commit,force"))
+    if not commit:
+        exec_, nat = "", nat[:3]
+    if commit and nat == "nat":
+        nat = ""
+    ct = ",".join(filter(None, (commit, zone, after, nat, exec_)))
+    choices = [
+        f"ct({ct})",
+        f"ct({ct})",
+        f"ct({ct})",
+        "ct_clear",
+        f"output:{rng.randint(2, 8)}",
+        f"output(port={rng.randint(2, 8)},max_len={rng.choice((20, 60))})",
+        f"load:{rng.randint(0, 3)}->NXM_NX_REG0[]",
+        "dec_ttl",
+        f"mod_nw_tos:{4 * rng.randint(0, 9)}",
+        f"mod_nw_src:10.0.0.{rng.randint(1, 3)}",
+        f"mod_nw_dst:10.0.0.{rng.randint(1, 3)}",
+        "mod_dl_src:00:00:00:00:00:01",
+        "mod_vlan_vid:5",
+        "strip_vlan",
+        "IN_PORT",
+        f"resubmit(,{rng.randint(2, 3)})",
+    ]
+    if depth:
+        inner = ",".join(random_action(rng, depth - 1) for _ in range(rng.randint(1, 3)))
+        choices += [f"clone({inner})"] * 2
+    return rng.choice(choices)
+
+
+def random_flows(rng: random.Random) -> str:
+    """Four tables that go on from one to the next, with ct wherever it may be."""
+    lines = []
+    for table in range(4):
+        states = ("", "ct_state=+new,", "ct_state=+est,", "ct_state=+rpl,", "ct_state=+snat,")
+        matches = rng.sample(states, 2) if table else ["in_port=1,", "in_port=2,"]
+        for priority, match in enumerate(["", *matches]):
+            actions = ",".join(random_action(rng, 2) for _ in range(rng.randint(1, 4)))
+            later = re.sub(
+                r"(table=|resubmit\(,)(\d)",
+                lambda found: f"{found[1]}{max(int(found[2]), table + 1)}",  # noqa: B023
+                actions,
+            )
+            if table == 3:
+                later = re.sub(r",?table=\d|,?resubmit\(,\d\)", "", later).strip(",")
+                later = later.replace("(,", "(").replace(",,", ",")
+            lines.append(f"table={table},priority={priority},{match}ip actions={later or 'drop'}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_lists_with_ct_in_them(bridge: Bridge, seed: int) -> None:
+    """Any order of ct, ct_clear, clones, outputs and rewriting, nested and in several tables."""
+    rng = random.Random(f"lists {seed}")
+    pair = Pair(bridge, random_flows(rng))
+    traffic = Traffic(rng, protocols=("udp", "tcp"), oddities=0.05, quoted=(20, 64))
+    for _ in range(12):
+        end, frame = traffic.next()
+        pair.send(1 + end, frame)
+    pair.compare_counters()
+
+
 RANDOM_TABLES = {
     "firewall": FIREWALL,
     "marks": MARKS,
@@ -436,7 +528,8 @@ table=0,priority=10,in_port=1,ip actions=ct(table=1,zone=1)
 table=0,priority=10,in_port=2,ip actions=ct(table=1,zone=2)
 table=0,priority=1 actions=output:8
 table=1,priority=9,ct_state=+inv,ip actions=output:7,ct(table=2,zone=3)
-table=1,priority=5,ct_state=+new,udp actions=ct(commit,zone=1,exec(load:1->NXM_NX_CT_MARK[])),ct(commit,zone=2),output:3
+table=1,priority=5,ct_state=+new,udp actions=ct(commit,zone=1,exec(load:1->NXM_NX_CT_MARK[])),\
+ct(commit,zone=2),output:3
 table=1,priority=5,ct_state=+new,tcp actions=ct(commit,table=2,zone=2),output:3
 table=1,priority=5,ct_state=+est,ip actions=ct(table=2,zone=2),output:4
 table=1,priority=5,ct_state=+rel actions=output:5
@@ -509,3 +602,23 @@ def as_seen(frame: bytes, nat: str, ip: type[Packet]) -> bytes:
     if ip is IP:
         del packet[IP].chksum
     return bytes(packet)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_dump_of_connections_is_where_a_conversation_goes_on(bridge: Bridge, seed: int) -> None:
+    """A switch that read the connections of Open vSwitch agrees with it from then on."""
+    rng = random.Random(f"dump {seed}")
+    pair = Pair(bridge, FIREWALL)
+    traffic = Traffic(rng, oddities=0)
+    for _ in range(20):
+        end, frame = traffic.next()
+        pair.send(1 + end, frame)
+    dump = bridge.conntrack("-m", "-s")
+    fresh = Switch(parse_dump(FIREWALL).flows, pair.switch.names)
+    fresh.track(dump)
+    pair.switch = fresh
+    for _ in range(20):
+        end, frame = traffic.next()
+        # What is out of its window is known by those only who saw all.
+        if TCP not in Ether(frame):
+            pair.send(1 + end, frame)

@@ -259,16 +259,21 @@ class Bridge:
     def warp(self, milliseconds: int) -> None:
         """Move the clock on; flows whose time is then over are gone, to the millisecond."""
         self._switch.ctl.call("time/warp", str(milliseconds))
+        self._switch.keep_connected()
         self._switch.revalidate()
         self._switch.ctl.pipeline(_FENCE)
+
+    def keep_connected(self) -> None:
+        """Show the switch that its controller is there: it hangs up on one silent for long."""
+        self._openflow.barrier()
 
     def packet_ins(self) -> list[PacketIn]:
         """What flows sent to CONTROLLER (id 0) since the last call or reset, oldest first."""
         return self._openflow.take_packet_ins()
 
-    def conntrack(self) -> str:
+    def conntrack(self, *options: str) -> str:
         """The tracked connections, as `dpctl/dump-conntrack` prints them."""
-        return self._switch.ctl.call("dpctl/dump-conntrack")
+        return self._switch.ctl.call("dpctl/dump-conntrack", *options)
 
     def fdb(self) -> str:
         """The MAC table of the NORMAL action, as `fdb/show` prints it."""

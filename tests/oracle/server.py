@@ -75,8 +75,17 @@ class OpenVSwitch:
     """
 
     def __init__(self, ports: int = 8) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="flowvm-ovs-"))
+        self._n_ports = ports
         self._owner = os.getpid()
+        self._launch()
+
+    def restart(self) -> None:
+        """Start anew, for after a crash: Open vSwitch has bugs of its own."""
+        self.stop()
+        self._launch()
+
+    def _launch(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="flowvm-ovs-"))
         self._programs = {name: _program(name) for name in _PROGRAMS}
         self._environment = {
             **os.environ,
@@ -90,7 +99,8 @@ class OpenVSwitch:
         atexit.register(self.stop)
         try:
             self._start()
-            self.bridge = self.add_bridge("br0", {f"p{n}": n for n in range(1, ports + 1)})
+            ports = {f"p{n}": n for n in range(1, self._n_ports + 1)}
+            self.bridge = self.add_bridge("br0", ports)
             self.ctl.call("time/stop")
         except BaseException:
             self.stop()
@@ -127,6 +137,11 @@ class OpenVSwitch:
         """Let the revalidators do one whole round; flows that are due expire after it."""
         self._resume()
         self._pause()
+
+    def keep_connected(self) -> None:
+        """Keep up the OpenFlow connections of all bridges while the clock jumps."""
+        for bridge in self._bridges.values():
+            bridge.keep_connected()
 
     def add_bridge(self, name: str, ports: Mapping[str, int]) -> Bridge:
         """Make a bridge with `ports`, dummy interfaces by name with their OpenFlow number.

@@ -154,9 +154,23 @@ def test_large_synthetic_dumps() -> None:
     assert_same(ovn_like_text(1500), size=10_007)
 
 
+@pytest.mark.parametrize("line", LINES)
+def test_every_literal_of_every_line(line: str) -> None:
+    """Each exchanged for each of the values at which something changes, the others as they are."""
+    text = [line, line]
+    for place in LITERAL.finditer(line):
+        text += [line[: place.start()] + edge + line[place.end() :] for edge in EDGES]
+    assert_same("\n".join(text))
+
+
 @settings(deadline=None)
 @given(groups=st.lists(lines(), max_size=4), seed=st.integers(0, 99), size=st.integers(40, 400))
 @example(groups=[["table=1,actions=drop"] * 2], seed=0, size=400)
+@example(
+    groups=[[f" table=1,dl_vlan={n},actions=drop" for n in ("0xffff", "0x5", "0x6")]],
+    seed=0,
+    size=400,
+)
 @example(groups=[['in_port="a"b",actions=drop', 'in_port="a"b"c",actions=drop']], seed=0, size=99)
 def test_any_lines(groups: list[list[str]], seed: int, size: int) -> None:
     """Whatever the literals are, good or bad, and in whatever order lines come."""

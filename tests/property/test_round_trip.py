@@ -73,6 +73,8 @@ def values(row: Field) -> st.SearchStrategy[tuple[int, int]]:
         return st.tuples(st.integers(0, TUN_FLAGS_PUBLIC), st.just(TUN_FLAGS_PUBLIC))
     if row.format is Format.CT_STATE:
         width = 8
+    if row.format is Format.PORT:
+        width = 16
     exact = st.tuples(st.integers(0, (1 << width) - 1), st.just(full))
     if not row.maskable:
         return exact

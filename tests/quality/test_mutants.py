@@ -266,8 +266,8 @@ def resubmit_keeps_the_port(plant: pytest.MonkeyPatch) -> None:
     """`resubmit(PORT,TABLE)` looks up with the packet's own port."""
     right = Run._lookup
 
-    def lookup(self: Run, table: int, packets: Any, _: Any) -> Any:
-        return right(self, table, packets, self.columns[Column.IN_PORT][packets])
+    def lookup(self: Run, table: int, packets: Any, _: Any, **options: Any) -> Any:
+        return right(self, table, packets, self.columns[Column.IN_PORT][packets], **options)
 
     plant.setattr(Run, "_lookup", lookup)
 

@@ -132,3 +132,11 @@ def test_a_learned_flow_is_shown_as_trace_shows_it() -> None:
     assert format_learned(Flow(table=3, cookie=5, idle_timeout=9)) == (
         "table=3 priority=32768 cookie=0x5 idle=9 actions=drop"
     )
+
+
+def test_a_port_is_the_same_wherever_its_name_stands() -> None:
+    """In the match, as an argument, and as a word of a list: equal, and plain strings."""
+    flow = parse_flow("table=t1,in_port=eth0,actions=output:eth0,resubmit(eth0,t1)")
+    named = flow.match.terms[0].value, flow.actions[0].port, flow.actions[1].in_port
+    assert [type(name) for name in (*named, flow.table, flow.actions[1].table)] == [str] * 5
+    assert len({*named}) == 1

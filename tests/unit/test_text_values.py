@@ -228,3 +228,9 @@ def test_the_name_in_a_subfield_is_nxm_before_oxm() -> None:
     """OVS writes the NXM name of a field if it has one, else the OXM name."""
     assert nxm_name(field("dl_src")) == "NXM_OF_ETH_SRC"
     assert nxm_name(field("metadata")) == "OXM_OF_METADATA"
+
+
+def test_flags_may_be_numbers_in_any_base() -> None:
+    """Octal as well, as numbers are elsewhere."""
+    wanted = parse_value(field("ct_state"), "est|rpl")
+    assert [parse_value(field("ct_state"), word) for word in ("10", "0xa", "012")] == [wanted] * 3

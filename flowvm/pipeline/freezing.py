@@ -1,0 +1,168 @@
+"""Freezing: packets that the datapath has to look at again before they can go on.
+
+A packet that is not MPLS any more has headers that nobody has looked at. Open vSwitch pops the
+label, lets the datapath take up the packet again, and goes on with the actions that were left, in
+the list that it was in and in those around it (``recirc_for_mpls`` and ``freeze_unroll_actions`` in
+ofproto/ofproto-dpif-xlate.c). An output does not need to know more; such actions are done before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.actions.base import Kept, Operands, Operation, Packets
+from flowvm.columns import Column
+from flowvm.pipeline.recirculation import freeze
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import Run
+    from flowvm.pipeline.travel import Traveller
+
+START_TABLE = 0
+FILLED_SET = "recirculation with a filled action set, which Open vSwitch 3.1 does not survive,"
+_TRACKED = np.uint64(0x20 << 32)
+
+Values = tuple[int, ...]
+"""The operands of an operation for one packet."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What a packet has yet to do: a list of operations. If it is empty there is a lookup next."""
+
+    operations: tuple[Operation, ...]
+    operands: tuple[Values, ...]
+
+
+@dataclass(frozen=True)
+class Unroll(Operation):
+    """What follows is of ``rule``, which was found in ``table``."""
+
+    table: int
+    rule: int
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        run.table[packets] = self.table
+        run.rule[packets] = self.rule
+        return None
+
+
+@dataclass(frozen=True)
+class DecodeAgain:
+    """The datapath takes up the packet again; the value says if its connection is known then."""
+
+    def perform(self, traveller: Traveller, values: Sequence[int]) -> None:
+        traveller.decode_again(tracked=bool(values[0]))
+
+
+_DECODE_AGAIN = DecodeAgain()
+
+
+class Freezer:
+    """Knows which packets of a run lost their last label, and what those that froze have left.
+
+    ``popped`` has an entry a packet. ``is_used`` is false as long as there can be none of them.
+    """
+
+    def __init__(self, run: Run, n: int) -> None:
+        self._run = run
+        self._freezing = np.zeros(n, bool)
+        self._left: dict[int, list[tuple[Operation, Values]]] = {}
+        self._told: tuple[object, ...] = ()
+        self.popped = np.zeros(n, bool)
+        self.thawed = np.zeros(n, bool)
+        """Packets whose actions are not those of a rule that they were looked up by."""
+        self.is_used = False
+        self.in_copy = False
+        """Whether the datapath works on a copy of the packets."""
+
+    def note_popped(self, packets: Packets) -> None:
+        """Note that headers of ``packets`` are not known any more."""
+        self.popped[packets] = True
+        self.is_used = True
+
+    def divert(self, packets: Packets) -> NDArray[np.bool_]:
+        """Freeze those of ``packets`` whose headers have to be known now; which go on."""
+        blind = self.popped[packets] & ~self._run.halted[packets]
+        some = packets[blind]
+        self._freezing[some] = True
+        self._run.halt(some)
+        return np.asarray(~blind, bool)
+
+    def keep(
+        self,
+        packets: Packets,
+        operations: tuple[Operation, ...],
+        operands: tuple[Operands, ...],
+        source: int,
+        position: int,
+    ) -> None:
+        """Let those of ``packets`` that froze do the ``operations`` of a list later.
+
+        ``source`` and ``position`` tell a recorder where in which list the first of them is.
+        """
+        run = self._run
+        kept = [number for number, operation in enumerate(operations) if operation.is_frozen]
+        for i in np.flatnonzero(self._freezing[packets]).tolist():
+            if not kept:
+                continue
+            packet = int(packets[i])
+            left = self._left.setdefault(packet, [])
+            left.append((Unroll(int(run.table[packet]), int(run.rule[packet])), ()))
+            left += [(operations[n], tuple(operands[n][:, i].tolist())) for n in kept]
+            if run.recorder:
+                told = run.recorder.remaining(source, position)
+                self._told += (told[0], *(told[1 + n] for n in kept))
+
+    def finish(self, packets: Packets) -> None:
+        """Let the datapath take up those of ``packets`` that froze."""
+        run, store = self._run, self._run.state.frozen
+        packets = packets[self._freezing[packets]]
+        self._freezing[packets] = False
+        filled = run.action_sets.filled(packets)
+        run.stop_unsupported(packets[filled], FILLED_SET)
+        packets = packets[~filled]
+        if not len(packets):
+            return
+        numbers = freeze(run, packets, START_TABLE)
+        for i, packet in enumerate(packets.tolist()):
+            left = self._left.pop(packet, [])
+            rest = Rest(
+                tuple(operation for operation, _ in left),
+                tuple(values for _, values in left),
+            )
+            numbers[i] = store.number(replace(store[int(numbers[i])], rest=rest))
+            if run.recorder:
+                run.recorder.freeze(int(numbers[i]), self._told)
+                self._told = ()
+        tracked = (run.columns[Column.CT][packets] & _TRACKED) != 0
+        run.datapath.resume(packets, _DECODE_AGAIN, tracked[None].astype(np.uint64), numbers)
+
+    def froze(self, packets: Packets) -> NDArray[np.bool_]:
+        """Which of ``packets`` froze and are not finished."""
+        return self._freezing[packets]
+
+    def resume(self, packets: Packets, number: int) -> bool:
+        """Let ``packets`` do what they had left when they froze; false if that was nothing."""
+        run = self._run
+        rest = run.state.frozen[number].rest
+        if rest is None or not rest.operations:
+            return False
+        self.thawed[packets] = True
+        operands = tuple(_spread(some, len(packets)) for some in rest.operands)
+        if run.recorder:
+            run.recorder.thaw(number)
+        run.execute_inner(rest.operations, operands, packets)
+        if run.recorder:
+            run.recorder.unnest()
+        return True
+
+
+def _spread(values: Values, n: int) -> Operands:
+    """The same operands for each of ``n`` packets."""
+    return np.repeat(np.array(values, np.uint64)[:, None], n, axis=1)

@@ -1,0 +1,136 @@
+"""Re-entry: the datapath takes up a packet again in the middle of a list of actions.
+
+That is what it takes for the datapath to hash a packet. What follows is a translation of its own,
+with limits of its own; but since it goes on just where the one before has stopped, with what the
+packet has become, a run simply goes on. It differs in what a failure drops, what counters count,
+and in what a packet is again after a branch: the datapath went on with a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.columns import Column
+from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN
+from flowvm.packet.keys import count_tags
+from flowvm.pipeline.actionset import SavedSets
+from flowvm.pipeline.hashing import five_tuple
+from flowvm.pipeline.prerequisites import has_eth_type
+from flowvm.pipeline.stack import SavedStacks
+
+if TYPE_CHECKING:
+    from flowvm.actions.base import Packets
+    from flowvm.pipeline.engine import Run
+
+MAX_REENTRIES = 256
+MOST_RESUBMITS = 4096
+"""How often a packet may be taken up again, and how many resubmits it may make on those ways.
+
+Limits begin anew each time; so many only a loop makes.
+"""
+
+NOT_RECEIVED = -1
+_TAG_BYTES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Frozen:
+    """What packets are when the datapath is to take up them, or copies of them, again."""
+
+    packets: Packets
+    stacks: SavedStacks
+    action_sets: SavedSets
+    steps: NDArray[np.int64]
+    resubmits: NDArray[np.int32]
+
+
+class Reentries:
+    """Those of the packets of one run; arrays have one entry a packet.
+
+    ``grown`` is how many bytes longer each packet is, as counters see it, than it came in.
+    ``received`` is the hash with which the datapath received a packet that goes on after
+    recirculation, ``NOT_RECEIVED`` for others. ``hides_tags`` marks packets to which a third VLAN
+    tag was pushed, ``failed`` those that failed after re-entry.
+    """
+
+    def __init__(self, run: Run, n: int) -> None:
+        self._run = run
+        self._frozen: list[_Frozen] = []
+        self.grown = np.zeros(n, np.int64)
+        self.received = np.full(n, NOT_RECEIVED, np.int64)
+        self.hides_tags = np.zeros(n, bool)
+        self.failed = np.zeros(n, bool)
+        self._steps_before = np.zeros(n, np.int64)
+        self._counts = np.zeros(n, np.int64)
+        self._resubmits_before = np.zeros(n, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._frozen)
+
+    def enter(self, packets: Packets) -> None:
+        """The datapath takes up ``packets`` again, as they are now; what follows is for those."""
+        run = self._run
+        run.emissions.freeze(packets)
+        steps = run.datapath.counts(packets)
+        self._frozen.append(
+            _Frozen(
+                packets,
+                run.stacks.save(packets),
+                run.action_sets.save(packets),
+                steps,
+                run.resubmits[packets],
+            )
+        )
+        self._counts[packets] += 1
+        many = self._counts[packets] > MAX_REENTRIES
+        many |= self._resubmits_before[packets] > MOST_RESUBMITS
+        run.stop_unsupported(packets[many], f"more than {MAX_REENTRIES} recirculations")
+        self._steps_before[packets] = steps
+        run.depth[packets] = 0
+        run.resubmits[packets] = 0
+        now, before = (columns[Column.VLAN][packets] for columns in (run.columns, run.original))
+        # The datapath would look at the frame, and see tags that headers here do not tell of.
+        more = has_eth_type(run.original, packets, ETH_TYPE_VLAN, ETH_TYPE_QINQ)
+        hidden = self.hides_tags[packets] | (more & (now != before))
+        run.stop_unsupported(packets[hidden], "recirculation of more than two VLAN tags")
+        self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
+
+    def received_hashes(self, packets: Packets) -> NDArray[np.int64]:
+        """The hash with which the datapath received each of ``packets``."""
+        known = self.received[packets]
+        arrived = five_tuple(self._run.original, packets, 0).astype(np.int64)
+        return np.where(known == NOT_RECEIVED, arrived, known)
+
+    def come_back(self, first: int) -> None:
+        """Let packets go on as they were when they re-entered, but for the ``first`` times."""
+        run, frozen = self._run, self._frozen[first:]
+        seen = np.zeros(len(run.halted), bool)
+        for some in frozen:
+            self._resubmits_before[some.packets] += run.resubmits[some.packets]
+            new = ~seen[some.packets]
+            run.datapath.come_back(some.packets[new], some.steps[new])
+            seen[some.packets] = True
+        for some in reversed(frozen):
+            run.stacks.restore(some.packets, some.stacks)
+            run.action_sets.restore(some.packets, some.action_sets)
+            run.resubmits[some.packets] = some.resubmits
+        del self._frozen[first:]
+
+    def fail(self, packets: Packets, detail: str) -> NDArray[np.bool_]:
+        """Which of ``packets``, which fail, lose only what they did since re-entry."""
+        run = self._run
+        again = run.emissions.withdraw(packets)
+        # Steps of the datapath and lessons are not taken back.
+        beyond = again & (run.datapath.counts(packets) > self._steps_before[packets])
+        taught = [events.packets for events in run.learned]
+        taught += [cut.packets for cut in run.timeout_cuts]
+        if taught:
+            beyond |= run.emissions.has_nested(packets) & np.isin(packets, np.concatenate(taught))
+        for packet in packets[beyond].tolist():
+            run.unsupported.setdefault(packet, f"{detail} after recirculation")
+        self.failed[packets[again]] = True
+        return again

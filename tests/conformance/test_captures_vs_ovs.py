@@ -1,0 +1,245 @@
+"""Captured dumps of real deployments, in flowvm and in a real Open vSwitch, rule by rule.
+
+Each dump is loaded into both, and both are sent the same packets in turn: aimed at every rule,
+answers and repetitions among them, so that connections and learned rows come into play. They must
+agree on each frame that leaves (port, bytes, order), on what goes to the controller, and afterwards
+on the counters of every flow, learned ones included.
+
+Where a dump says NORMAL, whose outputs no table decides, both are given an output to a port of its
+own instead: what leads there is compared like all else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flowvm.fields import Field
+from flowvm.fields import field as field_named
+from flowvm.flow import Flow, ReservedPort
+from flowvm.names import Names
+from flowvm.pipeline.compile import match_words
+from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.result import Result, Verdict
+from flowvm.switch import Switch
+from flowvm.testing import Packet, batch_of
+from flowvm.text.dump import parse_dump
+from flowvm.text.groups import parse_group
+from flowvm.text.values import format_value
+
+from ..oracle import Bridge, Outcome, PacketIn
+from .capture_traffic import Found, aimed_packets
+
+pytestmark = [pytest.mark.oracle, pytest.mark.captures]
+
+FOR_NORMAL = 8
+"""The port that takes what a dump hands to NORMAL; none of the dumps names it."""
+
+N_PORTS = 8
+Fields = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A dump, and what it does not tell.
+
+    ``tunnels`` has for each port that is a tunnel what its packets bring along; ``groups`` and
+    ``tlv_map`` are made up where the dump lacks them. ``hit`` is the share of the reachable rules
+    that the packets must hit.
+    """
+
+    name: str
+    tunnels: Mapping[str | int, Sequence[Fields]] = field(default_factory=dict)
+    groups: str = ""
+    tlv_map: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _segments(*tun_ids: int, **more: int) -> list[Fields]:
+    return [{}, *({"tun_id": tun_id, **more} for tun_id in tun_ids)]
+
+
+CAPTURES = (
+    Capture("seed-computenode-br-tun", {2: _segments(1)}),
+    Capture("seed-networknode-br-tun", {2: _segments(1)}),
+    Capture("neutron-gre-compute-0", {2: _segments(1, 2)}),
+    Capture("neutron-gre-network-0", {2: _segments(1, 2)}),
+    Capture("neutron-vxlan-l2pop-compute-0", {2: _segments(1001)}),
+    Capture("neutron-vxlan-l2pop-network-0", {2: _segments(1001)}),
+    Capture("neutron-vlan-compute-0"),
+    Capture("neutron-vlan-compute-1"),
+    Capture("hotsos-neutron-fw-br-data"),
+    Capture("hotsos-neutron-fw-br-tun", {2: _segments(0x3E9, 0x4D1), 3: _segments(0x3E9, 0x4D1)}),
+    Capture(
+        "hotsos-neutron-fw-br-tun-of14", {2: _segments(0x3E9, 0x4D1), 3: _segments(0x3E9, 0x4D1)}
+    ),
+    Capture("neutron-ovsfw-vxlan-br-int-76"),
+    Capture("neutron-ovsfw-vxlan-br-tun-14", {"vxlan-ac10000b": _segments(0xEF)}),
+    Capture(
+        "neutron-ovn-geneve-br-int-264", tlv_map="{class=0x102,type=0x80,len=4}->tun_metadata0"
+    ),
+    Capture(
+        "openshift-sdn-br0-of13",
+        {1: [{}, *({"tun_id": i, "tun_src": 0xAC110003 + i % 2} for i in (0, 1, 2, 99))]},
+    ),
+    Capture(
+        "openshift-sdn-br0-addflow-style-baseline",
+        {1: [{}, *({"tun_id": i, "tun_src": 0x0A007B2D} for i in (0, 37, 42, 99))]},
+        groups="group_id=37,type=all,bucket=actions=output:4,bucket=actions=output:5",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A capture in both switches."""
+
+    bridge: Bridge
+    switch: Switch
+    packets_by_port: Mapping[int, Sequence[Fields]]
+
+    @classmethod
+    def of(cls, capture: Capture, directory: Path, bridge: Bridge) -> Loaded:
+        text = (directory / f"{capture.name}.txt").read_text(encoding="utf-8")
+        text = re.sub(r"\bNORMAL\b", f"output:{FOR_NORMAL}", text)
+        dump = parse_dump(text)
+        named = sorted(set(re.findall(r'"([^"]+)"', text)))
+        numbers = {name: number for number, name in enumerate(named, 1)}
+        ports = {f"p{number}": number for number in range(len(named) + 1, N_PORTS + 1)} | numbers
+        lines = text.splitlines()
+        flows = "\n".join(lines[number - 1] for number in dump.flow_lines)
+        bridge.add_groups(capture.groups)
+        if capture.tlv_map:
+            bridge.add_tlv_map(capture.tlv_map)
+        bridge.add_flows(re.sub(r'"([^"]+)"', lambda found: str(numbers[found[1]]), flows))
+        switch = Switch(
+            (_as_new(flow) for flow in dump.flows),
+            ports,
+            [parse_group(line) for line in capture.groups.splitlines()],
+        )
+        tunnels = {switch.port(port): fields for port, fields in capture.tunnels.items()}
+        brought = {port: tunnels.get(port, ({},)) for port in sorted(ports.values())}
+        return cls(bridge, switch, brought)
+
+
+def _as_new(flow: Flow) -> Flow:
+    """``flow`` as when it is added: nothing counted, no time gone by."""
+    return flow.replace(n_packets=0, n_bytes=0, duration=None, idle_age=None, hard_age=None)
+
+
+class Entries:
+    """The ports of the bridge by which packets with fields come in, made when one is wanted."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._ports: dict[tuple[int, tuple[tuple[str, int], ...]], int] = {}
+
+    def port(self, packet: Packet) -> int:
+        if not packet.fields:
+            return packet.in_port
+        key = packet.in_port, tuple(sorted(packet.fields.items()))
+        if key not in self._ports:
+            self._ports[key] = self._bridge.entry_port(
+                packet.in_port,
+                {name: _text(field_named(name), value) for name, value in key[1]},
+            )
+        return self._ports[key]
+
+
+def _text(row: Field, value: int) -> str:
+    return format_value(row, value, row.full_mask)
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=str)
+def test_flowvm_does_as_open_vswitch_with(capture: Capture, captures: Path, bridge: Bridge) -> None:
+    loaded = Loaded.of(capture, captures, bridge)
+    found = aimed_packets(loaded.switch.copy(), loaded.packets_by_port)
+    entries = Entries(bridge)
+    result = loaded.switch.run(batch_of(found.packets))
+    for number, packet in enumerate(found.packets):
+        outcome = bridge.send(entries.port(packet), packet.frame)
+        for complaint in _differences(result, number, outcome, bridge.packet_ins()):
+            history = "\n".join(map(str, found.packets[: number + 1]))
+            pytest.fail(f"packet {number}: {complaint}\n{history}")
+    _compare_counters(loaded)
+    _report(capture, loaded, found)
+
+
+def _differences(
+    result: Result, number: int, outcome: Outcome, packet_ins: Sequence[PacketIn]
+) -> Iterator[str]:
+    if result.verdict(number) is Verdict.UNSUPPORTED:
+        yield f"unsupported: {result.reason(number)}"
+    emissions = result.emissions
+    mine = (emissions.packet == number).nonzero()[0].tolist()
+    left = [
+        (int(emissions.port[i]), emissions.frames[i].hex())
+        for i in mine
+        if emissions.port[i] != ReservedPort.CONTROLLER
+    ]
+    told = [
+        (emissions.frames[i].hex(), _reason(emissions.reason[i]), int(emissions.table[i]))
+        for i in mine
+        if emissions.port[i] == ReservedPort.CONTROLLER
+    ]
+    real = [(emission.port, emission.frame.hex()) for emission in outcome]
+    if not outcome.ordered:
+        left, real = sorted(left), sorted(real)
+    if left != real:
+        yield f"leaves as\n  {left}\ninstead of\n  {real}\n{outcome.datapath}"
+    heard = [(p.frame.hex(), int(p.reason), p.table_id) for p in packet_ins]
+    if told != heard:
+        yield f"goes to the controller as\n  {told}\ninstead of\n  {heard}"
+
+
+def _reason(number: int) -> int:
+    # An explicit miss is what OpenFlow 1.4 calls no match.
+    return int(Reason.NO_MATCH if number == Reason.EXPLICIT_MISS else number)
+
+
+def _compare_counters(loaded: Loaded) -> None:
+    names = loaded.switch.names
+    mine = _counts(loaded.switch.flows(), names)
+    real = _counts(parse_dump(loaded.bridge.dump_flows()).flows, names)
+    differing = [
+        f"{flow}\n  has {mine.get(key, (None, None))[1]}, not {counts}"
+        for key, (flow, counts) in real.items()
+        if mine.get(key, (None, None))[1] != counts
+    ]
+    differing += [
+        f"{flow}\n  should not be there" for k, (flow, _) in mine.items() if k not in real
+    ]
+    assert not differing, "\n".join(differing)
+
+
+def _counts(flows: Sequence[Flow], names: Names) -> dict[object, tuple[Flow, tuple[int, int]]]:
+    """The flows of a dump by table, priority and match, with the packets and bytes they counted."""
+    return {
+        (
+            flow.table or 0,
+            flow.priority,
+            tuple(sorted(match_words(flow.match, names)[0].items())),
+        ): (
+            flow,
+            (flow.n_packets or 0, flow.n_bytes or 0),
+        )
+        for flow in flows
+    }
+
+
+def _report(capture: Capture, loaded: Loaded, found: Found) -> None:
+    hit = found.hits.keys() & found.reachable
+    print(
+        f"{capture}: {len(hit)} of {len(found.reachable)} rules hit that may be reached"
+        f" ({len(loaded.switch.program.flows)} in all), by {len(found.packets)} packets"
+    )
+    for reason, count in sorted(found.unsupported.items()):
+        print(f"  unsupported: {reason} ({count} packets tried)")
+    for rule in sorted(found.reachable - hit):
+        print(f"  not hit: {loaded.switch.program.flows[rule]}")

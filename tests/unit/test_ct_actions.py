@@ -1,0 +1,103 @@
+"""``ct`` as an action: what it refuses, and what a trace pretends."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from flowvm.packet.batch import PacketBatch
+from flowvm.packet.frames import Frames
+from flowvm.switch import Switch
+from flowvm.text.dump import parse_dump
+
+ASK = IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1000, dport=53) / b"?"
+PORTS = {f"p{number}": number for number in range(1, 9)}
+
+
+def switch(*flows: str) -> Switch:
+    return Switch(parse_dump("\n".join(flows)).flows, PORTS)
+
+
+def frame(packet: Packet) -> bytes:
+    return bytes(Ether(src="52:54:00:00:00:0a", dst="52:54:00:00:00:0b") / packet)
+
+
+@pytest.mark.parametrize(
+    ("actions", "packet", "reason"),
+    [
+        ("ct(table=1)", IP(flags="MF") / UDP(sport=1, dport=2) / Raw(bytes(8)), "ct of a fragment"),
+        (
+            "ct(commit,nat(src=10.0.0.1-10.0.0.9),table=1)",
+            ASK,
+            "nat to one of several addresses",
+        ),
+        ("ct(commit,alg=ftp,table=1)", IP() / TCP(sport=1, dport=21, flags="S"), "alg=ftp"),
+    ],
+)
+def test_what_cannot_be_told_is_unsupported(actions: str, packet: Packet, reason: str) -> None:
+    """With the reason; what left before that has left, and nothing is tracked."""
+    protocol = "tcp" if "alg" in actions else "ip"
+    tables = switch(f"{protocol} actions=output:2,{actions},output:3", "table=1 actions=output:4")
+    told = tables.trace(frame(packet), in_port=1)
+    assert (told.verdict, told.reason) == ("unsupported", reason)
+    assert told.ports == (2,)
+    result = tables.run(PacketBatch.of(Frames.of([frame(packet)]), 1))
+    assert result.reason(0) == reason
+    assert tables.connections() == []
+
+
+def test_a_filled_action_set_cannot_be_taken_along() -> None:
+    """Open vSwitch 3.1 ends with a failed assertion."""
+    tables = switch(
+        "ip actions=write_actions(output:2),goto_table:1",
+        "table=1,ip actions=ct(table=2)",
+        "table=2 actions=output:3",
+    )
+    told = tables.trace(frame(ASK), in_port=1)
+    assert told.verdict == "unsupported"
+    assert "filled action set" in told.reason
+
+
+def test_recirculation_ends_at_a_depth_of_six() -> None:
+    """The copy that would be the seventh is lost; the others leave."""
+    tables = switch("ip actions=ct(table=0),output:2")
+    told = tables.trace(frame(ASK), in_port=1)
+    assert (told.verdict, told.ports) == ("error", (2,) * 7)
+
+
+def test_a_pretended_translation_is_that_of_the_first_address() -> None:
+    """For the copy that goes on and for the rest of the list alike."""
+    tables = switch(
+        "udp actions=ct(commit,nat(src=10.1.1.1-10.1.1.9:7),table=1),output:2",
+        "table=1,udp,nw_src=10.1.1.1,tp_src=7 actions=output:3",
+    )
+    told = tables.trace(frame(ASK), in_port=1, ct_next=[])
+    assert told.ports == (3, 2)
+    for output in told.outputs:
+        packet = Ether(output.frame)
+        assert (packet[IP].src, packet[UDP].sport) == ("10.1.1.1", 7)
+
+
+def test_a_trace_changes_no_connection() -> None:
+    """It runs on a copy of the table."""
+    tables = switch("ip actions=ct(commit),output:2")
+    tables.trace(frame(ASK), in_port=1)
+    assert tables.connections() == []
+
+
+def test_connections_are_entered_from_text() -> None:
+    """They are met as if their packets had been run."""
+    tables = switch(
+        "ip actions=ct(table=1)",
+        "table=1,ct_state=+est,ip,ct_mark=9 actions=output:2",
+        "table=1,priority=1 actions=output:3",
+    )
+    tables.track(
+        "udp,orig=(src=10.0.0.1,dst=10.0.0.2,sport=1000,dport=53),"
+        "reply=(src=10.0.0.2,dst=10.0.0.1,sport=53,dport=1000),timeout=20,mark=9"
+    )
+    assert tables.connections()[0].endswith("timeout=20,mark=9")
+    assert tables.trace(frame(ASK), in_port=1).ports == (2,)
+    assert tables.trace(frame(ASK), in_port=1, at=20).ports == (3,)
