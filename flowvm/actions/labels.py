@@ -51,7 +51,8 @@ _CLEARED = (
 )
 """What is not known of a packet once it has a label, besides all of ``NW`` but the type."""
 
-_FATAL = "pop_mpls of more than 3 labels in a clone, which Open vSwitch 3.1 does not survive,"
+# In a clone Open vSwitch 3.1 does not survive it.
+_IN_COPY = "pop_mpls of more than 3 labels in a clone or a group"
 
 
 def _stack(columns: Columns, packets: Packets) -> Stack:
@@ -102,7 +103,9 @@ class PushLabel(Operation):
         stack = _stack(run.columns, packets)
         count = count_labels(value(run.columns, packets, ETH_TYPE_BITS), stack)
         full = count >= MAX_MPLS_LABELS
-        if full.any():
+        if full.any() and run.freezer.in_bucket:
+            run.stop_unsupported(packets[full], "push_mpls of a fourth label in a group")
+        elif full.any():
             _fail(run, packets[full], "push", "would have")
         first = count == 0
         self._push_first(run, packets[first], operands[0, first], stack[:, first])
@@ -157,8 +160,8 @@ class PopLabel(Operation):
         stack = _stack(run.columns, packets)
         count = count_labels(value(run.columns, packets, ETH_TYPE_BITS), stack)
         endless = (count >= MAX_MPLS_LABELS) & (stack[-1] & np.uint64(MPLS_BOTTOM) == 0)
-        if endless.any() and run.freezer.in_copy:
-            run.stop_unsupported(packets[endless], _FATAL)
+        if endless.any() and (run.freezer.in_copy or run.freezer.in_bucket):
+            run.stop_unsupported(packets[endless], _IN_COPY)
         elif endless.any():
             _fail(run, packets[endless], "pop", "has")
         pops = (count > 0) & ~endless

@@ -57,6 +57,7 @@ class Halt(Operation):
     """No further action, here or in any table that called this one, nor of the action set."""
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        run.freezer.exited[packets] = True
         run.halt(packets)
         return None
 

@@ -253,6 +253,12 @@ class EmitToController(Operation):
     options: PacketInOptions = PLAIN
     meter_id: int | None = None
 
+    @property
+    def needs_headers(self) -> bool:
+        # To Open vSwitch "CONTROLLER:BYTES" is an output, but not "controller(...)".
+        plain = self.reason is Reason.ACTION and self.options == PLAIN and self.meter_id is None
+        return not plain
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.to_controller(packets, self.reason, self.options, self.meter_id)
         return None

@@ -17,6 +17,8 @@ from flowvm.fields import (
     ETH_TYPE_BITS,
     ETH_TYPE_IP,
     ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
     ETH_TYPE_NSH,
     ETH_TYPE_QINQ,
     ETH_TYPE_VLAN,
@@ -73,6 +75,8 @@ _WRITTEN_TOGETHER = (
     (Column.MPLS, Column.MPLS_2),
     (Column.NSH, Column.NSH_C1_C2, Column.NSH_C3_C4),
 )
+
+_NETWORK = tuple(column for column in Column if Column.IPV4 <= column <= Column.ND_TARGET_LOW)
 
 Part = tuple[Index, tuple[Bits, ...], Callable[[Edit, Index], None]]
 """Packets, the fields of theirs that matter, and what writes these."""
@@ -151,9 +155,13 @@ def _commit(
     if deep.size:
         if layout is None:
             layout = _find_layout(frames, before, deep)
+        bare = _loses_labels(before, after, deep)
+        if bare.any():
+            result, layout, before = _take_labels_off(result, layout, before, after, deep[bare])
+        words, starts = result.words(), result.offsets
         edit = Edit(words, starts, starts + result.lengths, layout, before, after)
         _rewrite_in_place(edit, deep)
-        result, layout = _rewrite_mpls(result, edit, deep)
+        result, layout = _rewrite_mpls(result, edit, deep[~bare])
     if tagged.size:
         result, shift = _rewrite_vlans(result, before, after, tagged)
         if layout is not None:
@@ -181,6 +189,57 @@ def _find_layout(frames: Frames, before: U64, who: Index) -> Layout:
     layout.l2_5[untagged] = layout.l4[untagged] = NOWHERE
     layout.l3[untagged], layout.l2_pad[untagged] = ETH_HEADER, 0
     return layout
+
+
+def _loses_labels(before: U64, after: U64, who: Index) -> Bool:
+    """Which packets stop being MPLS and then have network headers that can change."""
+    kinds = read(before, ETH_TYPE_BITS, who), read(after, ETH_TYPE_BITS, who)
+    was, stays = ((kind == ETH_TYPE_MPLS) | (kind == ETH_TYPE_MPLS_MCAST) for kind in kinds)
+    return np.asarray(was & ~stays & (read(after, NW_PROTO_BITS, who) != 0), np.bool_)
+
+
+def _take_labels_off(
+    frames: Frames, layout: Layout, before: U64, after: U64, who: Index
+) -> tuple[Frames, Layout, U64]:
+    """Take all labels off, and find what they hid. Returns the keys that the frames have then."""
+    words, starts = frames.words(), frames.offsets
+    edit = Edit(words, starts, starts + frames.lengths, layout, before, after)
+    frames, layout = _rewrite_mpls(frames, edit, who)
+    bare = before.copy()
+    others = np.uint64(~ETH_TYPE_BITS.mask[Column.NW] & (1 << 64) - 1)
+    bare[Column.NW, who] &= others
+    bare[Column.NW, who] |= after[Column.NW, who] & ~others
+    bare[Column.MPLS, who], bare[Column.MPLS_2, who] = (
+        after[Column.MPLS, who],
+        after[Column.MPLS_2, who],
+    )
+    found = _find_layout(frames, bare, who)
+    for mine, theirs in (
+        (layout.l2_5, found.l2_5),
+        (layout.l3, found.l3),
+        (layout.l4, found.l4),
+        (layout.l2_pad, found.l2_pad),
+    ):
+        mine[who] = theirs[who]
+    return frames, layout, bare
+
+
+def keep_network(header: U64, base: U64) -> U64:
+    """The keys ``header`` with the network headers of ``base`` where they have none.
+
+    A label hides these headers, but Open vSwitch remembers them for a packet that is to be again
+    what it was before.
+    """
+    hidden = read(header, NW_PROTO_BITS) == 0
+    if not hidden.any():
+        return header
+    kept = header.copy()
+    network = np.uint64((1 << ETH_TYPE_BITS.shift) - 1)
+    kept[Column.NW, hidden] &= ~network
+    kept[Column.NW, hidden] |= base[Column.NW, hidden] & network
+    for column in _NETWORK:
+        kept[column, hidden] = base[column, hidden]
+    return kept
 
 
 def _rewrite_in_place(edit: Edit, who: Index) -> None:

@@ -66,9 +66,12 @@ class Interface:
             seconds, rest = self._binary(ticks, self.resolution & 0x7F)
         else:
             seconds, rest = self._decimal(ticks, self.resolution)
-        whole = np.minimum(seconds, np.uint64(2**62)).astype(np.int64)
-        whole += min(max(self.offset, -(2**62)), 2**62 - 1)
-        return whole * SECOND + rest.astype(np.int64), abs(whole) <= LATEST
+        earliest, latest = (min(max(end - self.offset, -1), 2**64 - 1) for end in (-LATEST, LATEST))
+        fits = np.full(len(seconds), latest >= 0)
+        fits &= (seconds >= np.uint64(max(earliest, 0))) & (seconds <= np.uint64(max(latest, 0)))
+        # Where they fit, the sum is right modulo 2**64.
+        whole = (seconds + np.uint64(self.offset % 2**64)).astype(np.int64)
+        return whole * SECOND + rest.astype(np.int64), fits
 
     @staticmethod
     def _decimal(ticks: U64, digits: int) -> tuple[U64, U64]:

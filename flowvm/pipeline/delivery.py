@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flowvm.columns import Column
 from flowvm.packet.decode import blank_columns
-from flowvm.packet.encode import needed_to_rewrite, rewrite
+from flowvm.packet.encode import keep_network, needed_to_rewrite, rewrite
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.ragged import Ragged
@@ -162,6 +162,7 @@ class Delivery:
         built = [self.frames]
         # Where the frame of a packet is at its latest commit but so many.
         place = [np.full(len(self.paths), -1, np.int64) for _ in range(int(depth.max()) + 1)]
+        bases: list[NDArray[np.uint64]] = []
         n_built = len(self.frames)
         for number, places in enumerate(place):
             some = np.flatnonzero(depth >= number)
@@ -172,6 +173,12 @@ class Delivery:
                 sources[mine] = place[earlier][some[mine]]
             before = self._headers(some, parents)
             after = self._headers(some, np.full(len(some), number))
+            if Column.MPLS in self._written_columns:
+                for earlier, base in enumerate(bases):
+                    mine = parents == earlier
+                    before[:, mine] = keep_network(before[:, mine], base[:, some[mine]])
+                bases.append(blank_columns(len(self.paths)))
+                bases[-1][:, some] = keep_network(after, before)
             together = Frames.concatenate(built)
             changed = rewrite(together.take(sources), before, after, None, self._written_columns)
             built = [together, changed]

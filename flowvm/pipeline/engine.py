@@ -455,22 +455,25 @@ class Run:
         ``OF_ACTION_SET``, ``OF_ACTION``.
         """
         last = len(operations) - 1
+        where = OF_RULE if source is None else source
         at_end = self.at_end
         alive: NDArray[np.bool_] | None = None
         for position, operation in enumerate(operations):
-            if self.freezer.is_used and operation.needs_headers:
-                self.freezer.divert(packets if alive is None else packets[alive])
             halted = self.halted[packets]
             if halted.any():
                 if self.freezer.is_used:
-                    left = slice(position, None)
-                    where = OF_RULE if source is None else source
-                    self.freezer.keep(packets, operations[left], operands[left], where, position)
+                    self.freezer.keep(packets, operations, operands, where, position)
                 alive = ~halted if alive is None else alive & ~halted
             if alive is not None:
                 packets = packets[alive]
                 operands = tuple(o[:, alive] for o in operands)
                 alive = None
+            if self.freezer.is_used and operation.needs_headers:
+                seeing = self.freezer.divert(packets)
+                if not seeing.all():
+                    self.freezer.keep_now(packets, operations, operands, where, position)
+                    packets = packets[seeing]
+                    operands = tuple(o[:, seeing] for o in operands)
             if not len(packets):
                 break
             self.at_end = at_end and position == last
@@ -489,6 +492,8 @@ class Run:
                 break
             else:
                 alive = operation.execute(self, packets, operands[position])
+        if self.freezer.is_used:
+            self.freezer.keep(packets, operations, operands, where, len(operations))
         self.at_end = at_end
 
     def _table_call(

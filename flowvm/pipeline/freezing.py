@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.actions.base import Kept, Operands, Operation, Packets
+from flowvm.actions.base import Kept, Operands, Operation, Packets, TableCall
 from flowvm.columns import Column
 from flowvm.pipeline.recirculation import freeze
 
@@ -66,7 +66,10 @@ _DECODE_AGAIN = DecodeAgain()
 class Freezer:
     """Knows which packets of a run lost their last label, and what those that froze have left.
 
-    ``popped`` has an entry a packet. ``is_used`` is false as long as there can be none of them.
+    ``popped`` has an entry a packet. ``is_used`` is false as long as there are none of them.
+    ``exited`` are packets that ended their lists by ``exit``: Open vSwitch then mistakes what was
+    left of those lists for what is to be done. ``in_bucket`` and ``in_copy`` tell that a bucket is
+    executed, or what the datapath does to a copy of the packets.
     """
 
     def __init__(self, run: Run, n: int) -> None:
@@ -78,8 +81,9 @@ class Freezer:
         self.thawed = np.zeros(n, bool)
         """Packets whose actions are not those of a rule that they were looked up by."""
         self.is_used = False
+        self.exited = np.zeros(n, bool)
+        self.in_bucket = False
         self.in_copy = False
-        """Whether the datapath works on a copy of the packets."""
 
     def note_popped(self, packets: Packets) -> None:
         """Note that headers of ``packets`` are not known any more."""
@@ -102,28 +106,56 @@ class Freezer:
         source: int,
         position: int,
     ) -> None:
-        """Let those of ``packets`` that froze do the ``operations`` of a list later.
+        """Let those of ``packets`` that froze in the operation before ``position`` do the rest.
 
-        ``source`` and ``position`` tell a recorder where in which list the first of them is.
+        That operation is part of the rest if nothing is left of it, unless it is a call. ``source``
+        tells a recorder which list the ``operations`` are.
         """
-        run = self._run
-        kept = [number for number, operation in enumerate(operations) if operation.is_frozen]
         for i in np.flatnonzero(self._freezing[packets]).tolist():
-            if not kept:
-                continue
-            packet = int(packets[i])
-            left = self._left.setdefault(packet, [])
-            left.append((Unroll(int(run.table[packet]), int(run.rule[packet])), ()))
-            left += [(operations[n], tuple(operands[n][:, i].tolist())) for n in kept]
-            if run.recorder:
-                told = run.recorder.remaining(source, position)
-                self._told += (told[0], *(told[1 + n] for n in kept))
+            before = operations[position - 1]
+            is_call = isinstance(before, TableCall) and not before.by_output
+            first = position - (int(packets[i]) not in self._left and not is_call)
+            self._keep(int(packets[i]), i, operations, operands, source, first)
+
+    def keep_now(
+        self,
+        packets: Packets,
+        operations: tuple[Operation, ...],
+        operands: tuple[Operands, ...],
+        source: int,
+        position: int,
+    ) -> None:
+        """As :meth:`keep` for packets that froze before the operation at ``position``."""
+        for i in np.flatnonzero(self._freezing[packets]).tolist():
+            self._keep(int(packets[i]), i, operations, operands, source, position)
+
+    def _keep(
+        self,
+        packet: int,
+        i: int,
+        operations: tuple[Operation, ...],
+        operands: tuple[Operands, ...],
+        source: int,
+        first: int,
+    ) -> None:
+        run = self._run
+        kept = [n for n in range(first, len(operations)) if operations[n].is_frozen]
+        if not kept:
+            return
+        left = self._left.setdefault(packet, [])
+        left.append((Unroll(int(run.table[packet]), int(run.rule[packet])), ()))
+        left += [(operations[n], tuple(operands[n][:, i].tolist())) for n in kept]
+        if run.recorder:
+            told = run.recorder.remaining(source, first)
+            self._told += (told[0], *(told[1 + n - first] for n in kept))
 
     def finish(self, packets: Packets) -> None:
         """Let the datapath take up those of ``packets`` that froze."""
         run, store = self._run, self._run.state.frozen
         packets = packets[self._freezing[packets]]
         self._freezing[packets] = False
+        run.stop_unsupported(packets[self.exited[packets]], "recirculation after exit")
+        packets = packets[~self.exited[packets]]
         filled = run.action_sets.filled(packets)
         run.stop_unsupported(packets[filled], FILLED_SET)
         packets = packets[~filled]

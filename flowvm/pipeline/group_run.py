@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _DP_HASH = np.uint64(0xFFFF_FFFF)
 _SCORE = np.uint32(0xFFFF)
 
+MOST_TOLD = 4096
+"""So much is said of buckets that are not live: groups may watch each other in endless ways."""
+
 Places = NDArray[np.int64]
 """Places of groups, or of buckets, in a :class:`GroupTable`."""
 
@@ -76,6 +79,8 @@ class _Visit:
     table: GroupTable
     packets: Packets
     places: Places
+    told: int = 0
+    """How much has been said of buckets."""
 
     def execute(self) -> None:
         choice = self.table.choice[self.places]
@@ -224,6 +229,7 @@ class _Visit:
         depth, grown = run.depth[packets], run.reentries.grown[packets]
         popped = run.freezer.popped[packets]
         run.depth[packets] += 1
+        in_bucket, run.freezer.in_bucket = run.freezer.in_bucket, True
         place = run.emissions.place(packets)
         n_reentries = len(run.reentries)
         mark = run.recorder.mark() if run.recorder else None
@@ -236,6 +242,7 @@ class _Visit:
             rows = table.row[buckets[mine]]
             operands = tuple(some[:, rows] for some in shape.operands)
             run.execute_bucket(shape.operations, operands, packets[mine])
+        run.freezer.in_bucket = in_bucket
         froze = run.freezer.froze(packets)
         run.freezer.finish(packets)
         run.freezer.popped[packets] = popped
@@ -282,7 +289,10 @@ class _Visit:
     def _examine_bucket(self, bucket: int, depth: int) -> bool:
         """Whether a bucket is live; tells why not if it is for the group it watches."""
         assert self.run.recorder
+        if self.told >= MOST_TOLD:
+            return bool(self.table.live[bucket])
         if depth >= MOST_WATCH_LINKS:
+            self.told += 1
             self.run.recorder.error(f"bucket chaining exceeded {MOST_WATCH_LINKS} links")
             return False
         group = self.table.groups[int(self.table.group_of_bucket[bucket])]
@@ -305,6 +315,7 @@ class _Visit:
 
     def _report(self, bucket: int, text: str) -> None:
         assert self.run.recorder
+        self.told += 1
         self.run.recorder.detail(f"bucket {self.table.bucket_id[bucket]}: {text}")
 
     def _said(self, bucket: int) -> Bucket:

@@ -25,11 +25,9 @@ from flowvm.conntrack.nat import (
 from flowvm.conntrack.request import Request, Tracking
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
-from flowvm.fields import (
-    ETH_TYPE_BITS,
-)
+from flowvm.fields import ETH_TYPE_BITS, NW_PROTO_BITS
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, find_layout
-from flowvm.packet.encode import rewrite
+from flowvm.packet.encode import keep_network, rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.ct_columns import set_tracking
@@ -262,15 +260,23 @@ class Traveller:
             at = int(self._commits["parent"][self._first_commit + at])
         if at != self._commit:
             frame = self._leg.frame
-        before = self._header(at)
+        before = self._base(at)
         moved = False
         for number in reversed(chain):
             after = self._header(number)
             if (before[Column.ETH_SRC :] != after[Column.ETH_SRC :]).any():
                 moved |= bool((before[_TRACKED_HEADERS] != after[_TRACKED_HEADERS]).any())
                 frame = rewrite(Frames.of([frame]), before[:, None], after[:, None])[0]
-            before = after
+            before = keep_network(after[:, None], before[:, None])[:, 0]
         return frame, moved
+
+    def _base(self, commit: int) -> NDArray[np.uint64]:
+        """The columns at a commit, network headers included that a label hides."""
+        header = self._header(commit)
+        if commit == _NO_COMMIT or int(header[NW_PROTO_BITS.column]) >> NW_PROTO_BITS.shift & 0xFF:
+            return header
+        parent = int(self._commits["parent"][self._first_commit + commit])
+        return keep_network(header[:, None], self._base(parent)[:, None])[:, 0]
 
     def _advance(self, commit: int) -> None:
         if commit != self._commit:

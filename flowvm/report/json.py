@@ -14,9 +14,11 @@ def trace_object(trace: Trace) -> dict[str, Any]:
     """The trace in types that JSON has.
 
     ``steps`` are the lookups only, in order; ``depth`` says how many others each is nested in.
-    ``resumed`` are the copies that go on after connection tracking; their lookups are among them.
+    ``resumed``, if there are any, are the copies that go on after connection tracking; their
+    lookups are among the steps.
     Cookies and tunnel IDs are strings in hexadecimal, since JSON's numbers may lose their low bits.
     """
+    resumed = {"resumed": [_resumed(copy) for copy in trace.resumed]} if trace.resumed else {}
     return {
         "flow": trace.flow,
         "steps": [_lookup(step) for step in trace.lookups()],
@@ -25,7 +27,7 @@ def trace_object(trace: Trace) -> dict[str, Any]:
         "reason": trace.reason,
         "learned": [learned_text(flow) for flow in trace.learned],
         "final_flow": trace.final_flow,
-        "resumed": [_resumed(copy) for copy in trace.resumed],
+        **resumed,
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from flowvm.actions.base import Action, Subfield
+from flowvm.actions.base import Action, Subfield, Unsupported
 from flowvm.actions.conjunction import Conjunction
 from flowvm.actions.ct import Ct, CtClear
 from flowvm.actions.resubmit import GotoTable, Resubmit
@@ -80,9 +80,10 @@ class _Cube:
 
 
 def reachable_rules(flows: Sequence[Flow], names: Names) -> frozenset[int]:
-    """The numbers of those of ``flows`` that may be hit.
+    """The numbers of those of ``flows`` that packets may hit which flowvm executes to their end.
 
-    A clause of a conjunction is none of them: what is hit is the flow with its ``conj_id``.
+    A clause of a conjunction is none of them: what is hit is the flow with its ``conj_id``. Nor is
+    a flow with an action that is not supported, or one that only packets come to that hit such.
     """
     return frozenset(_Reach(flows, names).found)
 
@@ -113,6 +114,12 @@ class _Reach:
             self._tables.setdefault(table, []).append(_Rule(number, flow, match))
         for rules in self._tables.values():
             rules.sort(key=lambda rule: -rule.flow.priority)
+        self._unsupported = {
+            number
+            for number, flow in enumerate(flows)
+            for action in all_actions(flow.actions)
+            if isinstance(action.lower(names).operation, Unsupported)
+        }
         self._leads_to: dict[int, frozenset[int]] = {}
         self._written_by: dict[frozenset[int], int] = {}
         self._marks = self._marks_set(flows)
@@ -130,6 +137,8 @@ class _Reach:
             seen.clear()
         seen.append(cube)
         for rule, part in self._parts(table, cube):
+            if rule.number in self._unsupported:
+                continue
             self.found.add(rule.number)
             self._act(rule.flow.actions, table, part)
 
@@ -193,6 +202,8 @@ class _Reach:
             return [cube.forgetting(self._written_in(tables))]
         found = [] if any(sent.within(r.match) for r in self._tables.get(table, ())) else [sent]
         for rule, part in self._parts(table, sent):
+            if rule.number in self._unsupported:
+                continue
             found += self._act(rule.flow.actions, table, part)
         return found
 

@@ -19,7 +19,11 @@ ANYWHERE = (
     *("pop_mpls:0x8847", "pop_mpls:0x0806", "pop_mpls:0x1234"),
     *("push_vlan:0x8100", "push_vlan:0x88a8", "strip_vlan", "mod_vlan_vid:7"),
     *("mod_dl_src:00:00:00:00:00:01", "load:5->NXM_NX_REG0[]", "set_tunnel:9"),
-    *("push:NXM_OF_ETH_SRC[]", "pop:NXM_OF_ETH_DST[]", "move:NXM_NX_REG0[0..7]->NXM_NX_REG1[8..15]"),
+    *(
+        "push:NXM_OF_ETH_SRC[]",
+        "pop:NXM_OF_ETH_DST[]",
+        "move:NXM_NX_REG0[0..7]->NXM_NX_REG1[8..15]",
+    ),
     *("note:01.02", "set_queue:3", "pop_queue"),
 )
 LABELLED = (
@@ -64,7 +68,9 @@ def _actions(rng: random.Random, special: tuple[str, ...], table: int, groups: s
     if rng.random() < 0.5:
         found.append(f"output:{rng.choice(PORTS)}")
     if rng.random() < 0.15:
-        written = [rng.choice(("push_mpls:0x8847", "pop_mpls:0x0800", "dec_ttl", "push_vlan:0x8100"))]
+        written = [
+            rng.choice(("push_mpls:0x8847", "pop_mpls:0x0800", "dec_ttl", "push_vlan:0x8100"))
+        ]
         written.append(f"output:{rng.choice(PORTS)}")
         found.append(f"write_actions({','.join(written)})")
     if rng.random() < 0.15 and table + 1 < N_TABLES:

@@ -9,9 +9,16 @@ from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 
+from flowvm.packet.batch import PacketBatch
+from flowvm.packet.frames import Frames
+from flowvm.switch import Switch
+from flowvm.text.dump import parse_dump
+from flowvm.text.groups import parse_group
+
 from ..oracle import Bridge, OracleRefusedError
 from .ct_pair import Pair
 from .label_cases import MACS, frame, table
+from .test_trace_text import common_part
 
 pytestmark = pytest.mark.oracle
 
@@ -33,7 +40,8 @@ PACKETS = {
 }
 LISTS = {
     "push": "actions=push_mpls:0x8847,output:2",
-    "push and set": "actions=push_mpls:0x8847,set_mpls_label(5),set_mpls_tc(3),set_mpls_ttl(7),output:2",
+    "push and set": "actions=push_mpls:0x8847,set_mpls_label(5),set_mpls_tc(3),"
+    "set_mpls_ttl(7),output:2",
     "push three": "actions=push_mpls:0x8847,push_mpls:0x8848,push_mpls:0x8847,output:2",
     "push four": "actions=output:3," + "push_mpls:0x8847," * 4 + "output:2",
     "pop": "mpls actions=pop_mpls:0x0800,output:2",
@@ -45,19 +53,25 @@ LISTS = {
     "table=1 actions=pop_mpls:0x0800,output:2",
     "pop to the table": "mpls actions=pop_mpls:0x0800,output:TABLE\nip actions=output:2",
     "pop and note": "mpls actions=pop_mpls:0x0800,note:01\nip actions=output:2",
+    "pop below and note": "mpls actions=resubmit(,1),output:3\n"
+    "table=1,mpls actions=pop_mpls:0x0800,note:01\n"
+    "table=1,ip actions=output:4",
+    "pop below at the end": "mpls actions=resubmit(,1)\n"
+    "table=1,mpls actions=pop_mpls:0x0800,note:01\n"
+    "table=1,ip actions=output:4",
+    "controller with a reason": "mpls actions=pop_mpls:0x0800,controller(reason=no_match),output:2",
     "pop in the set": "mpls actions=write_actions(pop_mpls:0x0800,dec_ttl,output:2)",
-    "set for later": "mpls actions=write_actions(set_queue:3,output:2),goto_table:1\n"
-    "table=1,mpls actions=pop_mpls:0x0800,goto_table:2\ntable=2,udp actions=set_field:5->udp_dst",
     "pop in a clone": "mpls actions=clone(pop_mpls:0x0800,dec_ttl,output:2),output:3",
-    "pop in a copy": "mpls,mpls_bos=1 actions=clone(pop_mpls:0x0800,dec_ttl,ct(commit),output:2),output:3",
+    "pop in a copy": "mpls,mpls_bos=1 "
+    "actions=clone(pop_mpls:0x0800,dec_ttl,ct(commit),output:2),output:3",
     "pop and track": "mpls actions=pop_mpls:0x0800,ct(commit,table=1),output:3\n"
     "table=1,ct_state=+new,udp actions=mod_tp_dst:9,output:2",
     "push and pop": "actions=push_mpls:0x8847,pop_mpls:0x0800,dec_ttl,output:2",
     "push a tag too": "actions=push_mpls:0x8847,push_vlan:0x8100,output:2,strip_vlan,output:3",
     "count down": "actions=output:3,dec_mpls_ttl,output:2",
     "to the controller": "mpls,cookie=9 actions=pop_mpls:0x0800,CONTROLLER:65535",
-    "metadata": "mpls actions=move:OXM_OF_MPLS_LABEL[]->NXM_NX_REG1[0..19],load:5->NXM_NX_REG0[],"
-    "pop_mpls:0x0800,load:3->OXM_OF_METADATA[],goto_table:1\n"
+    "metadata": "mpls actions=move:OXM_OF_MPLS_LABEL[]->NXM_NX_REG1[0..19],set_field:5->reg0,"
+    "pop_mpls:0x0800,set_field:3->metadata,goto_table:1\n"
     "table=1,metadata=3,reg0=5,reg1=7,udp actions=output:2",
 }
 
@@ -71,11 +85,65 @@ def test_labels_are_handled_as_in_open_vswitch(bridge: Bridge, name: str) -> Non
     pair.compare_counters()
 
 
+def test_a_filled_action_set_is_not_taken_along(bridge: Bridge) -> None:
+    """Open vSwitch 3.1 ends when it goes on with one, so that is explicitly not supported."""
+    flows = (
+        "mpls actions=write_actions(output:2),goto_table:1\n"
+        "table=1,mpls actions=pop_mpls:0x0800,goto_table:2"
+    )
+    pair = Pair(bridge, flows)
+    assert pair.switch.trace(bytes(PACKETS["one"]), br_flow="in_port=1").verdict == "unsupported"
+    pair.send(1, bytes(PACKETS["ip"]))
+
+
 GROUPS = """
 group_id=1,type=all,bucket=actions=pop_mpls:0x0800,output:2,bucket=actions=output:3
 group_id=2,type=indirect,bucket=actions=pop_mpls:0x0800,dec_ttl,output:2
 group_id=3,type=select,bucket=weight:1,actions=output:4,bucket=weight:1,actions=output:5
 """
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        "group:1",
+        "group:2",
+        "pop_mpls:0x0800,group:1",
+        "pop_mpls:0x0800,group:2,output:6",
+        "pop_mpls:0x0800,group:3,output:6",
+        "pop_mpls:0x0800,group:3",
+    ],
+)
+def test_groups_do_it_to_a_copy(bridge: Bridge, actions: str) -> None:
+    """Buckets that pop labels, and groups that have to see what is behind one."""
+    flows = f"mpls actions={actions}\nip actions=output:7"
+    bridge.reset()
+    bridge.add_groups(GROUPS)
+    bridge.add_flows(flows)
+    ports = {name: number for number, name in bridge.ports.items()}
+    switch = Switch(
+        parse_dump(flows).flows, ports, groups=[parse_group(line) for line in GROUPS.split()]
+    )
+    for name in ("one", "tagged one", "two"):
+        frame = bytes(PACKETS[name])
+        outcome = bridge.send(1, frame)
+        emissions = switch.run(PacketBatch.of(Frames.of([frame]), 1, 0)).emissions
+        ours = sorted(zip(emissions.port.tolist(), emissions.frames, strict=True))
+        assert ours == sorted((e.port, e.frame) for e in outcome), name
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_traces_are_those_of_open_vswitch(bridge: Bridge, name: str) -> None:
+    """Up to where the datapath takes up the packet again, which ``ofproto/trace`` does not."""
+    flows = LISTS[name]
+    bridge.add_flows(flows)
+    ports = {name: number for number, name in bridge.ports.items()}
+    switch = Switch(parse_dump(flows).flows, ports)
+    for packet in PACKETS.values():
+        ours = str(switch.trace(bytes(packet), br_flow="in_port=1")).replace(
+            "strip_vlan", "pop_vlan"
+        )
+        assert common_part(ours) == common_part(bridge.trace("in_port=1", bytes(packet)))
 
 
 def accepted(bridge: Bridge, flows: str) -> str:

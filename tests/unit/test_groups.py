@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import random
 from decimal import Decimal
 
+import numpy as np
 import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
 
 from flowvm.bulk.read import read_bulk
 from flowvm.bulk.saved import reopen, save
@@ -209,3 +213,57 @@ def test_groups_given_besides_those_of_the_dump_are_added() -> None:
     )
     switch = load(io.StringIO(WHOLE), groups=given.groups)
     assert switch.trace(FRAME).ports == (5,)
+
+
+SPREAD = """
+group_id=1,type=select,bucket=weight:3,actions=output:1,bucket=actions=group:2,bucket=actions=drop
+group_id=2,type=select,selection_method=hash,fields(ip_src=0.0.0.7,udp_dst,nw_ttl),\
+bucket=actions=output:2,bucket=weight:4,actions=set_field:1->nw_ttl,group:3
+group_id=3,type=select,selection_method=dp_hash,bucket=actions=output:3,bucket=actions=resubmit(,1)
+group_id=4,type=all,bucket=actions=push_vlan:0x8100,group:1,bucket=actions=group:3,\
+bucket=actions=group:2
+"""
+FLOWS = """
+table=0,priority=2,in_port=1 actions=group:4,output:9
+table=0,priority=1 actions=multipath(symmetric_l4,0,hrw,5,0,NXM_NX_REG0[]),group:1,resubmit(,1)
+table=1,priority=2,reg0=3 actions=bundle(nw_src,7,hrw,ofport,members:4,5,6)
+table=1,priority=1 actions=bundle_load(symmetric_l3l4+udp,1,hrw,ofport,NXM_NX_REG1[],members:7,8),\
+output:NXM_NX_REG1[]
+"""
+
+
+def test_packets_together_fare_as_one_by_one() -> None:
+    """Whatever is hashed decides about paths: the same frames, ports and counters come of it."""
+    rng = random.Random(5)
+    frames, ports = [], []
+    for _ in range(300):
+        source = f"10.0.0.{rng.randint(1, 9)}"
+        kind = rng.choice((UDP, TCP))(sport=rng.randint(1, 3), dport=rng.randint(1, 3))
+        packet = Ether() / IP(src=source, dst="10.0.0.9", ttl=rng.randint(2, 4)) / kind
+        frames.append(bytes(packet))
+        ports.append(rng.choice((1, 2)))
+    both = [Switch(parse_dump(FLOWS).flows, None, parse_dump(SPREAD).groups) for _ in range(2)]
+    batch = PacketBatch.of(Frames.of(frames), np.array(ports), 0)
+    together = both[0].run(batch).emissions
+    left = [
+        (int(together.packet[i]), int(together.port[i]), together.frames[i])
+        for i in range(len(together))
+    ]
+    alone = []
+    for number, (frame, port) in enumerate(zip(frames, ports, strict=True)):
+        found = both[1].run(PacketBatch.of(Frames.of([frame]), port, 0)).emissions
+        alone += [(number, int(found.port[i]), found.frames[i]) for i in range(len(found))]
+    assert left == alone
+    assert {port for _, port, _ in left} == {1, 2, 3, 4, 5, 6, 7, 8, 9}
+    assert both[0].group_stats() == both[1].group_stats()
+    assert list(map(str, both[0].flows())) == list(map(str, both[1].flows()))
+
+
+def test_groups_that_watch_each_other_in_endless_ways_come_to_an_end() -> None:
+    """Two buckets that watch their own group, 128 links deep, are 2^128 ways."""
+    groups = "group_id=1,type=ff" + ",bucket=watch_port:5,watch_group:1,actions=output:2" * 2
+    switch = switch_of(groups, Ports({"i": 9}))
+    trace = switch.trace(FRAME)
+    assert trace.ports == (9,)
+    assert "bucket chaining exceeded 128 links" in str(trace)
+    assert len(trace.steps) < 5000

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -100,6 +100,9 @@ def test_each_interface_has_its_clock() -> None:
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 255), st.integers(-(2**63), 2**63 - 1))
+@example(2**62 + 1, 0, -(2**62) + 2**33)
+@example(2**64 - 1, 0, 2**63 - 1)
+@example(2**63, 0, -(2**63))
 def test_clocks_are_exact(ticks: int, resolution: int, offset: int) -> None:
     """Any clock gives the nanosecond that exact arithmetic gives, or an error if none exists."""
     ng = Ng()
