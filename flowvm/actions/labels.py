@@ -21,6 +21,8 @@ from flowvm.fields import (
     ETH_TYPE_IPV6,
     ETH_TYPE_MPLS,
     ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_QINQ,
+    ETH_TYPE_VLAN,
     NW_TOS_BITS,
     NW_TTL_BITS,
     Bits,
@@ -107,9 +109,12 @@ class PushLabel(Operation):
             run.stop_unsupported(packets[full], "push_mpls of a fourth label in a group")
         elif full.any():
             _fail(run, packets[full], "push", "would have")
-        first = count == 0
+        # Where the label goes depends on whether the datapath has looked at the frame since.
+        behind = has_eth_type(run.columns, packets, ETH_TYPE_VLAN, ETH_TYPE_QINQ)
+        run.stop_unsupported(packets[behind], "push_mpls before a VLAN tag that is not looked at")
+        first = (count == 0) & ~behind
         self._push_first(run, packets[first], operands[0, first], stack[:, first])
-        more = ~first & ~full
+        more = (count > 0) & ~full
         self._push_more(run, packets[more], operands[0, more], stack[:, more])
         return None
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _DP_HASH = np.uint64(0xFFFF_FFFF)
 _SCORE = np.uint32(0xFFFF)
 
-MOST_TOLD = 4096
+MOST_TOLD = 1 << 16
 """So much is said of buckets that are not live: groups may watch each other in endless ways."""
 
 Places = NDArray[np.int64]

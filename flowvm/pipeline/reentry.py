@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN
+from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
 from flowvm.packet.keys import count_tags
 from flowvm.pipeline.actionset import SavedSets
 from flowvm.pipeline.hashing import five_tuple
@@ -93,10 +94,12 @@ class Reentries:
         run.depth[packets] = 0
         run.resubmits[packets] = 0
         now, before = (columns[Column.VLAN][packets] for columns in (run.columns, run.original))
-        # The datapath would look at the frame, and see tags that headers here do not tell of.
+        # The datapath looks at the frame anew, which is not what the headers here say if there are
+        # tags that it does not look behind.
         more = has_eth_type(run.original, packets, ETH_TYPE_VLAN, ETH_TYPE_QINQ)
-        hidden = self.hides_tags[packets] | (more & (now != before))
-        run.stop_unsupported(packets[hidden], "recirculation of more than two VLAN tags")
+        hidden = (count_tags(now) > DEFAULT_VLAN_LIMIT) | self.hides_tags[packets]
+        hidden |= more & (now != before)
+        run.stop_unsupported(packets[hidden], "recirculation of a packet with several VLAN tags")
         self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
 
     def received_hashes(self, packets: Packets) -> NDArray[np.int64]:

@@ -234,3 +234,18 @@ def test_flags_may_be_numbers_in_any_base() -> None:
     """Octal as well, as numbers are elsewhere."""
     wanted = parse_value(field("ct_state"), "est|rpl")
     assert [parse_value(field("ct_state"), word) for word in ("10", "0xa", "012")] == [wanted] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("OXM_OF_TCP_FLAGS", "tcp_flags"),
+        ("ONFOXM_ET_TCP_FLAGS", "tcp_flags"),
+        ("NXM_NX_TCP_FLAGS", "tcp_flags"),
+        ("OXM_OF_ACTSET_OUTPUT", "actset_output"),
+        ("ONFOXM_ET_ACTSET_OUTPUT", "actset_output"),
+    ],
+)
+def test_fields_that_became_standard_have_their_old_and_new_names(name: str, same: str) -> None:
+    """ovs-fields(7) lists both, and ovs-ofctl reads both."""
+    assert parse_subfield(f"{name}[]").field is field(same)
