@@ -18,7 +18,8 @@ def some_witness(
 ) -> T | None:
     """A value that ``is_witness`` holds for; ``None`` if ``examples`` show none.
 
-    The same arguments always give the same answer. Raises ValueError for less than one example.
+    The same arguments give the same answer, while the same modules are imported: Hypothesis tries
+    constants that it finds in them. Raises ValueError for less than one example.
     """
     if examples < 1:
         raise ValueError(f"examples={examples}: it takes at least one")
