@@ -226,11 +226,16 @@ class PathCache:
         self._path_of_key[known[paths[self._path_of_key[known]]]] = NO_ENTRY
 
     def drop_through(self, rules: NDArray[np.int64], state: State) -> None:
-        """Forget the paths that hit one of ``rules``."""
+        """Forget the paths that hit one of ``rules``, or that one may have led to another rule."""
         if self.paths is None or not len(rules):
             return
         gone = np.zeros(len(state.rules), bool)
         gone[rules] = True
+        # A clause of a conjunction decides over what is hit without being hit itself.
+        tables = np.unique(state.rules.table[rules])
+        shared = tables[np.isin(tables, list(state.program.conjunctions.tables))]
+        if len(shared):
+            gone |= np.isin(state.rules.table, shared)
         through = np.zeros(len(self.paths), bool)
         through[self.paths.hits.owner_of_entries()[gone[self.paths.hits["rule"]]]] = True
         self.drop(through)

@@ -91,3 +91,25 @@ output:NXM_OF_IN_PORT[]),resubmit(,1)
     # The second packet teaches that packets from 0a go to port 2, above the clauses of that.
     assert np.array_equal(emissions.packet, [0, 1, 2])
     assert np.array_equal(emissions.port, [9, 1, 2])
+
+
+def test_a_clause_that_expires_takes_its_part_of_the_match_along() -> None:
+    """Within one batch, and while time passes without a packet."""
+    flows = parse_dump(
+        """
+        table=0,priority=5,hard_timeout=2,dl_src=00:00:00:00:00:0a actions=conjunction(1,1/2)
+        table=0,priority=5,dl_dst=00:00:00:00:00:0b actions=conjunction(1,2/2)
+        table=0,priority=5,conj_id=1 actions=output:9
+        table=0,priority=1 actions=output:8
+        """
+    ).flows
+    frame = bytes(Ether(src="00:00:00:00:00:0a", dst="00:00:00:00:00:0b"))
+    second = 10**9
+    batch = PacketBatch.of(Frames.of([frame] * 3), 1, [0, 2 * second, 2 * second + 1])
+    assert Switch(flows).run(batch).emissions.port.tolist() == [9, 9, 8]
+
+    switch = Switch(flows)
+    first, later = (PacketBatch.of(Frames.of([frame]), 1, [at * second]) for at in (0, 3))
+    assert switch.run(first).emissions.port.tolist() == [9]
+    switch.advance(3 * second)
+    assert switch.run(later).emissions.port.tolist() == [8]
