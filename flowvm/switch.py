@@ -183,9 +183,7 @@ class Switch:
 
         Flows whose time is over by then go. A time before the switch's own changes nothing.
         """
-        self._state.advance(now)
-        # The one before may remember paths through flows that are gone.
-        self._machine = Machine(self._state)
+        self._machine.advance(now)
 
     def trace(
         self,

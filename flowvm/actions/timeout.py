@@ -21,7 +21,8 @@ from flowvm.actions.base import (
     Resolver,
 )
 from flowvm.fields import NW_PROTO_BITS, TCP_FLAGS_BITS
-from flowvm.pipeline.prerequisites import TCP, union, value
+from flowvm.pipeline.prerequisites import union, value
+from flowvm.protocols import TCP
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number

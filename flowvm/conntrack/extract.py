@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from flowvm.conntrack.key import Endpoint, Key
 from flowvm.fields import ETH_TYPE_IP, ETH_TYPE_IPV6
+from flowvm.protocols import ICMP, ICMPV6, TCP, UDP
 
-ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 _IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER, _UDP_HEADER, _ICMP_HEADER = 20, 40, 20, 8, 8
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION = 0, 43, 44, 51, 60
 

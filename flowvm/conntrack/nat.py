@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from flowvm.conntrack.extract import TCP, UDP
 from flowvm.conntrack.key import Endpoint, Key
 from flowvm.fields import ETH_TYPE_IP
+from flowvm.protocols import TCP, UDP
 
 SOURCE, DESTINATION = 1, 2
 """What of a connection's first packet is translated."""

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from flowvm.conntrack import nat, timeouts
-from flowvm.conntrack.extract import ICMP, ICMP_REPLIES, ICMPV6, ICMPV6_REPLIES, TCP, UDP
+from flowvm.conntrack.extract import ICMP_REPLIES, ICMPV6_REPLIES
 from flowvm.conntrack.key import Endpoint, Key
 from flowvm.conntrack.protocol import IcmpProgress, OtherProgress, Progress
 from flowvm.conntrack.table import Connection
 from flowvm.conntrack.tcp import TcpProgress, TcpState
 from flowvm.fields import ETH_TYPE_IP, ETH_TYPE_IPV6
+from flowvm.protocols import ICMP, ICMPV6, TCP, UDP
 from flowvm.text.errors import FlowSyntaxError, WordError
 from flowvm.text.values import format_ipv4, format_ipv6, parse_ipv4, parse_ipv6, parse_number
 

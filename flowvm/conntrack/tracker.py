@@ -10,14 +10,10 @@ from flowvm.conntrack import nat
 from flowvm.conntrack.extract import (
     ECHO_REQUEST,
     ECHO_REQUEST6,
-    ICMP,
     ICMP_REPLIES,
-    ICMPV6,
     ICMPV6_REPLIES,
     INFORMATION,
-    TCP,
     TIMESTAMP,
-    UDP,
     Datagram,
     Facts,
     extract,
@@ -41,6 +37,7 @@ from flowvm.conntrack.request import (
 from flowvm.conntrack.table import Connection, ConnectionTable
 from flowvm.conntrack.tcp import TcpProgress, may_begin
 from flowvm.fields import ETH_TYPE_IP
+from flowvm.protocols import ICMP, ICMPV6, TCP, UDP
 
 _NATTED = SOURCE_NAT | DESTINATION_NAT
 _FTP, _TFTP = 21, 69

@@ -11,24 +11,19 @@ from flowvm.columns import Column
 from flowvm.fields import NW_PROTO_BITS, TCP_FLAGS_BITS, TP_DST_BITS, TP_SRC_BITS
 from flowvm.packet.checksum import crc32c_change, finish, sum_bytes
 from flowvm.packet.extract_l4 import (
-    ICMP,
     ICMP_HEADER,
-    ICMPV6,
-    IGMP,
     ND_ADVERT,
     ND_HEADER,
     ND_OPT_SOURCE,
     ND_OPT_TARGET,
     ND_SOLICIT,
-    SCTP,
     SCTP_HEADER,
-    TCP,
     TCP_HEADER,
-    UDP,
     UDP_HEADER,
 )
 from flowvm.packet.keys import read
 from flowvm.packet.words import U64, Bool, Index, Words
+from flowvm.protocols import ICMP, ICMPV6, IGMP, SCTP, TCP, UDP
 
 PAYLOAD = 64
 """Bytes of payload where there is one, as Open vSwitch composes them."""

@@ -33,7 +33,6 @@ from flowvm.fields import (
 )
 from flowvm.packet.decode import ETH_HEADER, find_layout
 from flowvm.packet.edit import Edit
-from flowvm.packet.extract_l4 import ICMP, ICMPV6, SCTP, TCP, UDP
 from flowvm.packet.frames import Frames
 from flowvm.packet.keys import MAX_MPLS_LABELS, count_labels, count_tags, labels, read, tag
 from flowvm.packet.layout import NOWHERE, Layout
@@ -60,6 +59,7 @@ from flowvm.packet.rewrite_l4 import (
     rewrite_ports,
 )
 from flowvm.packet.words import U64, Bool, Index, ranges
+from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 
 _ALL = frozenset(Column)
 _ADDRESSES = frozenset((Column.ETH_SRC, Column.ETH_DST))

@@ -12,13 +12,7 @@ from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
 from flowvm.packet.run import At, Run
 from flowvm.packet.sink import Sink
 from flowvm.packet.words import U64, Index
-
-ICMP = 1
-IGMP = 2
-TCP = 6
-UDP = 17
-ICMPV6 = 58
-SCTP = 132
+from flowvm.protocols import ICMP, ICMPV6, IGMP, SCTP, TCP, UDP
 
 TCP_HEADER = 20
 UDP_HEADER = 8

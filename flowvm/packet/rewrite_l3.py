@@ -21,9 +21,10 @@ from flowvm.fields import (
 )
 from flowvm.packet.checksum import update, update16
 from flowvm.packet.edit import Edit
-from flowvm.packet.extract_l4 import ICMPV6, TCP, TCP_HEADER, UDP, UDP_HEADER
+from flowvm.packet.extract_l4 import TCP_HEADER, UDP_HEADER
 from flowvm.packet.ipv6 import FRAGMENT, ROUTING, extension_length, is_extension
 from flowvm.packet.words import U64, Bool, Index
+from flowvm.protocols import ICMPV6, TCP, UDP
 
 IPV6_LABEL_BITS = Bits(Column.FLOW_LABEL, 32, 20)
 IPV6_SRC_BITS = Bits(Column.IPV6_SRC, 0, 128)

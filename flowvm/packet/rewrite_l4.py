@@ -16,15 +16,13 @@ from flowvm.packet.extract_l4 import (
     ND_HEADER,
     ND_OPT_SOURCE,
     ND_OPT_TARGET,
-    SCTP,
     SCTP_HEADER,
-    TCP,
     TCP_HEADER,
-    UDP,
     UDP_HEADER,
 )
 from flowvm.packet.rewrite_l3 import ARP_SHA_BITS, ARP_THA_BITS
 from flowvm.packet.words import Index
+from flowvm.protocols import SCTP, TCP, UDP
 
 ND_TARGET_BITS = Bits(Column.ND_TARGET, 0, 128)
 ND_RESERVED_BITS = Bits(Column.FLOW_LABEL, 0, 32)

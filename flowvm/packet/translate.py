@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from flowvm.columns import Column
-from flowvm.conntrack.extract import ICMPV6, TCP, UDP
 from flowvm.conntrack.nat import Translation
 from flowvm.fields import (
     ETH_TYPE_BITS,
@@ -24,6 +23,7 @@ from flowvm.packet.keys import read
 from flowvm.packet.layout import Layout
 from flowvm.packet.rewrite_l3 import IPV6_DST_BITS, IPV6_SRC_BITS
 from flowvm.packet.words import U64, Words
+from flowvm.protocols import ICMPV6, TCP, UDP
 
 _ICMP_HEADER = 8
 _ETHERNET_IPV6 = bytes(12) + b"\x86\xdd"

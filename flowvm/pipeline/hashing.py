@@ -37,7 +37,8 @@ from flowvm.fields import (
 )
 from flowvm.packet.ipv6 import FRAGMENT
 from flowvm.pipeline.bits import Columns
-from flowvm.pipeline.prerequisites import ICMP, ICMPV6, SCTP, TCP, UDP, union, value
+from flowvm.pipeline.prerequisites import union, value
+from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 
 Hash = NDArray[np.uint32]
 """A hash, or a word to be hashed, for each packet."""

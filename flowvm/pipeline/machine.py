@@ -80,7 +80,7 @@ class Machine:
         stretches = []
         at, size = 0, last - first
         while at < last - first:
-            self._advance(int(times[at]))
+            self.advance(int(times[at]))
             stop = min(at + size, at + self._until_expiry(times[at:]))
             part = slice(at, stop)
             paths, path_of = self._paths(columns[:, part], lengths[part], numbers[part], recorder)
@@ -101,8 +101,11 @@ class Machine:
             at += good
         return stretches
 
-    def _advance(self, now: int) -> None:
-        """Move the clock; paths through rules that expired are not known any more."""
+    def advance(self, now: int) -> None:
+        """Move the clock to ``now`` (ns); paths through rules that expired are not known any more.
+
+        A time before the state's own changes nothing.
+        """
         removed = self.state.advance(now)
         self._cache.drop_through(removed, self.state)
 
@@ -235,7 +238,7 @@ class Machine:
             self._forget(alteration)
         if self._cache.paths is not None and self._cache.paths.volatile.any():
             self._cache.drop(self._cache.paths.volatile)
-        self._advance(state.now)
+        self.advance(state.now)
         return good
 
     def _histories(self, steps: _Steps, good: int) -> list[History]:

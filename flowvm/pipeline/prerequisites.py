@@ -27,6 +27,7 @@ from flowvm.fields import (
     Prerequisite,
 )
 from flowvm.pipeline.bits import Columns
+from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 
 Chosen = NDArray[np.int64]
 Holds = NDArray[np.bool_]
@@ -35,7 +36,6 @@ FRAG_LATER_BITS = Bits(Column.NW, NW_FRAG_BITS.shift + 1, 1)
 CT_PROTOCOL_BITS = Bits(Column.CT, 8, 8)
 VLAN_PRESENT_BITS = Bits(Column.VLAN, OUTER_TCI.shift + 12, 1)
 
-ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 ND_SOLICIT, ND_ADVERT = 135, 136
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
-from flowvm.conntrack.extract import TCP, UDP
 from flowvm.conntrack.nat import DESTINATION, SOURCE, NatRequest, Translation
 from flowvm.conntrack.request import NEW, TRACKED, Request
 from flowvm.fields import (
@@ -20,6 +19,7 @@ from flowvm.fields import (
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.ct_columns import set_tracking
 from flowvm.pipeline.legs import Leg, Resumption
+from flowvm.protocols import TCP, UDP
 
 _PORTS = (TP_SRC_BITS, TP_DST_BITS)
 

@@ -23,11 +23,11 @@ from flowvm.fields import (
     Bits,
     field,
 )
+from flowvm.protocols import ICMP, ICMPV6, IGMP, SCTP, TCP, UDP
 from flowvm.text.canonical import format_words
 from flowvm.text.values import CT_STATE_FLAGS, TUN_FLAGS, format_ipv4, format_ipv6
 
-_ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP = 1, 2, 6, 17, 58, 132
-_WITH_PORTS = (_ICMP, _IGMP, _TCP, _UDP, _ICMP6, _SCTP)
+_WITH_PORTS = (ICMP, IGMP, TCP, UDP, ICMPV6, SCTP)
 _ND_TYPES = (135, 136)
 _MPLS_ENTRIES = (Bits(Column.MPLS, 32, 32), Bits(Column.MPLS, 0, 32), Bits(Column.MPLS_2, 32, 32))
 _MPLS_BOTTOM = 0x100
@@ -127,7 +127,7 @@ class _Headers:
         proto = self._get("nw_proto")
         if not self._get("nw_frag") & FRAG_LATER and proto in _WITH_PORTS:
             self._show("tp_src", "tp_dst")
-            if proto == _TCP:
+            if proto == TCP:
                 self._show("tcp_flags")
 
     def _connection(self, *addresses: str) -> None:
@@ -136,7 +136,7 @@ class _Headers:
             self._show("ct_nw_proto", "ct_tp_src", "ct_tp_dst", *addresses)
 
     def _is_neighbour_discovery(self) -> bool:
-        icmp6 = self._get("nw_proto") == _ICMP6 and not self._get("nw_frag") & FRAG_LATER
+        icmp6 = self._get("nw_proto") == ICMPV6 and not self._get("nw_frag") & FRAG_LATER
         return icmp6 and self._get("tp_dst") == 0 and self._get("tp_src") in _ND_TYPES
 
     def _labels(self) -> None:

@@ -18,8 +18,8 @@ from flowvm.fields import (
     ETH_TYPE_MPLS_MCAST,
     ETH_TYPE_RARP,
 )
+from flowvm.protocols import ICMP, UDP
 
-ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 ND_SOLICIT, ND_ADVERT = 135, 136
 FRAGMENT_HEADER = 44
 MORE_FRAGMENTS = 0x2000

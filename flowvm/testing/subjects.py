@@ -22,8 +22,6 @@ from flowvm.text.parse import parse_match
 Flows = Switch | str | Path | Iterable[Flow]
 """A switch, a dump's path or its text, or flows."""
 
-_TITLE_LENGTH = 40
-
 
 @dataclass(frozen=True)
 class Subject:

@@ -24,13 +24,13 @@ from flowvm.fields import (
     Prerequisite,
 )
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
+from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 from flowvm.text.errors import WordError
 from flowvm.text.parse import make_term, read
 from flowvm.text.tree import Item, Items
 
 _IP = (ETH_TYPE_IP, ETH_TYPE_IPV6)
 _MPLS = (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST)
-_TCP, _UDP, _SCTP, _ICMP, _ICMP6 = 6, 17, 132, 1, 58
 
 _NEEDS: Mapping[Prerequisite, tuple[tuple[int, ...], tuple[int, ...]]] = MappingProxyType(
     {
@@ -40,14 +40,14 @@ _NEEDS: Mapping[Prerequisite, tuple[tuple[int, ...], tuple[int, ...]]] = Mapping
         Prerequisite.IP: (_IP, ()),
         Prerequisite.MPLS: (_MPLS, ()),
         Prerequisite.NSH: ((ETH_TYPE_NSH,), ()),
-        Prerequisite.TCP: (_IP, (_TCP,)),
-        Prerequisite.UDP: (_IP, (_UDP,)),
-        Prerequisite.SCTP: (_IP, (_SCTP,)),
-        Prerequisite.ICMPV4: ((ETH_TYPE_IP,), (_ICMP,)),
-        Prerequisite.ICMPV6: ((ETH_TYPE_IPV6,), (_ICMP6,)),
-        Prerequisite.ND: ((ETH_TYPE_IPV6,), (_ICMP6,)),
-        Prerequisite.ND_SOLICIT: ((ETH_TYPE_IPV6,), (_ICMP6,)),
-        Prerequisite.ND_ADVERT: ((ETH_TYPE_IPV6,), (_ICMP6,)),
+        Prerequisite.TCP: (_IP, (TCP,)),
+        Prerequisite.UDP: (_IP, (UDP,)),
+        Prerequisite.SCTP: (_IP, (SCTP,)),
+        Prerequisite.ICMPV4: ((ETH_TYPE_IP,), (ICMP,)),
+        Prerequisite.ICMPV6: ((ETH_TYPE_IPV6,), (ICMPV6,)),
+        Prerequisite.ND: ((ETH_TYPE_IPV6,), (ICMPV6,)),
+        Prerequisite.ND_SOLICIT: ((ETH_TYPE_IPV6,), (ICMPV6,)),
+        Prerequisite.ND_ADVERT: ((ETH_TYPE_IPV6,), (ICMPV6,)),
     }
 )
 """The Ethernet types and IP protocols that a prerequisite allows; none means any."""
@@ -63,10 +63,10 @@ _TYPE_NEEDED: Mapping[Prerequisite, tuple[int, ...]] = MappingProxyType(
 
 _COMMON: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        "tp_src": (_TCP, _UDP, _SCTP),
-        "tp_dst": (_TCP, _UDP, _SCTP),
-        "icmp_type": (_ICMP, _ICMP6),
-        "icmp_code": (_ICMP, _ICMP6),
+        "tp_src": (TCP, UDP, SCTP),
+        "tp_dst": (TCP, UDP, SCTP),
+        "icmp_type": (ICMP, ICMPV6),
+        "icmp_code": (ICMP, ICMPV6),
     }
 )
 """Spellings that ovs-ofctl prints for several protocols, and those protocols."""

@@ -26,6 +26,7 @@ from flowvm.fields import (
     field,
 )
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
+from flowvm.protocols import ICMP, ICMPV6, TCP
 from flowvm.text.terms import format_term
 
 Words = Mapping[Column, tuple[int, int]]
@@ -50,7 +51,6 @@ _NETWORKS = {
     ETH_TYPE_MPLS_MCAST: "mplsm",
 }
 _ARPS = (ETH_TYPE_ARP, ETH_TYPE_RARP)
-_ICMP, _TCP, _ICMP6 = 1, 6, 58
 _CT_STATE_MASK = 0xFF
 _FRAG_MASK = 3
 _DSCP_MASK = 0xFC
@@ -243,12 +243,12 @@ def _nsh_terms(words: Words) -> Iterator[MatchTerm]:
 
 
 def _transport_terms(words: Words, eth_type: int, nw_proto: int) -> Iterator[MatchTerm]:
-    if (eth_type, nw_proto) == (ETH_TYPE_IP, _ICMP):
+    if (eth_type, nw_proto) == (ETH_TYPE_IP, ICMP):
         yield from _field(words, "icmp_type", "icmp_code")
-    elif (eth_type, nw_proto) == (ETH_TYPE_IPV6, _ICMP6):
+    elif (eth_type, nw_proto) == (ETH_TYPE_IPV6, ICMPV6):
         yield from _field(words, "icmp_type", "icmp_code", "nd_target", "nd_sll", "nd_tll")
         yield from _field(words, "nd_reserved", "nd_options_type")
     else:
         yield from _field(words, "tp_src", "tp_dst")
-    if eth_type in (ETH_TYPE_IP, ETH_TYPE_IPV6) and nw_proto == _TCP:
+    if eth_type in (ETH_TYPE_IP, ETH_TYPE_IPV6) and nw_proto == TCP:
         yield from _field(words, "tcp_flags")

@@ -22,9 +22,9 @@ from flowvm.fields import (
 )
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.compose import compose
-from flowvm.packet.extract_l4 import TCP, UDP
 from flowvm.packet.keys import read
 from flowvm.packet.words import U64
+from flowvm.protocols import TCP, UDP
 
 _TTL = 64
 _MAC = (1 << 40) - 1  # not the first byte, which says what kind of address it is

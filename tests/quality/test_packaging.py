@@ -14,6 +14,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PARSE = "import flowvm; print(len(flowvm.load('example:br-tun').flows()), flowvm.__file__)"
 
 
+def parsed_by(installed: Path, directory: Path) -> list[str]:
+    """What flowvm of ``installed`` makes of an example, and where it is, without any cache."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(directory)}
+    return subprocess.run(
+        [sys.executable, "-c", PARSE],
+        cwd=directory,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the sdist, which was built from this checkout."""
@@ -38,27 +51,9 @@ def test_installed_from_the_wheel_it_finds_its_grammar(wheel: Path, tmp_path: Pa
     target = tmp_path / "installed"
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target"]
     subprocess.run([*pip, str(target), str(wheel)], check=True, capture_output=True)
-    environment = {**os.environ, "PYTHONPATH": str(target), "XDG_CACHE_HOME": str(tmp_path)}
-    printed = subprocess.run(
-        [sys.executable, "-c", PARSE],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert printed.split() == ["13", str(target / "flowvm" / "__init__.py")]
+    assert parsed_by(target, tmp_path) == ["13", str(target / "flowvm" / "__init__.py")]
 
 
 def test_from_the_checkout_it_finds_its_grammar(tmp_path: Path) -> None:
     """As an editable install does."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
-    printed = subprocess.run(
-        [sys.executable, "-c", PARSE],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert printed.split() == ["13", str(ROOT / "flowvm" / "__init__.py")]
+    assert parsed_by(ROOT, tmp_path) == ["13", str(ROOT / "flowvm" / "__init__.py")]
