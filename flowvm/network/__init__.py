@@ -1,0 +1,1 @@
+"""Networks: nodes with bridges, patch ports and tunnels between them."""
