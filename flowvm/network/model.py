@@ -7,13 +7,17 @@ kept as :class:`Missing`, and what follows from that is said where it matters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from flowvm.pipeline.program import Program
-from flowvm.port_settings import PortSettings
+from flowvm.port_settings import MacEntry, PortSettings
 
-_NO_TEXT: Mapping[str, str] = MappingProxyType({})
+__all__ = ["Bridge", "Endpoint", "Interface", "MacEntry", "Missing", "Node", "Port"]
+
+
+def _no_text() -> Mapping[str, str]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,9 @@ class Interface:
     name: str
     type: str = ""
     ofport: int | None = None
-    options: Mapping[str, str] = _NO_TEXT
+    options: Mapping[str, str] = field(default_factory=_no_text)
     mac: int | None = None
-    external_ids: Mapping[str, str] = _NO_TEXT
+    external_ids: Mapping[str, str] = field(default_factory=_no_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,11 @@ class Port:
     def name(self) -> str:
         return self.settings.name
 
-
-@dataclass(frozen=True, slots=True)
-class MacEntry:
-    """A row of ``fdb/show``; ``age`` in seconds. ``port`` is an OpenFlow number."""
-
-    port: int
-    vlan: int
-    mac: int
-    age: int
+    def numbered(self, ports: Mapping[str, int]) -> Port:
+        """This port, with the OpenFlow numbers that ``ports`` has for its interfaces by name."""
+        interfaces = tuple(replace(i, ofport=ports.get(i.name, i.ofport)) for i in self.interfaces)
+        numbers = tuple(i.ofport for i in interfaces if i.ofport is not None)
+        return Port(replace(self.settings, interfaces=numbers), interfaces)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,15 @@ class Bridge:
     fail_mode: str | None = None
     datapath_id: int | None = None
     macs: tuple[MacEntry, ...] = ()
-    other_config: Mapping[str, str] = _NO_TEXT
+    other_config: Mapping[str, str] = field(default_factory=_no_text)
     flood_vlans: frozenset[int] = frozenset()
+
+    def numbered(self, ports: Mapping[str, int]) -> Bridge:
+        """This bridge, with the OpenFlow numbers of its interfaces as ``ports`` has them by name.
+
+        Interfaces that ``ports`` lacks keep what they have.
+        """
+        return replace(self, ports=tuple(port.numbered(ports) for port in self.ports))
 
 
 @dataclass(frozen=True, slots=True)
