@@ -167,6 +167,8 @@ TP_DST_BITS = Bits(Column.TP, 16, 16)
 TCP_FLAGS_BITS = Bits(Column.TP, 0, 16)
 IPV4_SRC_BITS = Bits(Column.IPV4, 32, 32)
 IPV4_DST_BITS = Bits(Column.IPV4, 0, 32)
+NSH_TTL_BITS = Bits(Column.NSH, 48, 8)
+PACKET_TYPE_BITS = Bits(Column.PACKET_TYPE, 32, 32)
 
 N_REGS = 16
 N_TUN_METADATA = 64
@@ -239,7 +241,7 @@ def _rows() -> Iterator[Field]:
     yield Field(
         "packet_type",
         32,
-        Bits(col.PACKET_TYPE, 32, 32),
+        PACKET_TYPE_BITS,
         Format.PACKET_TYPE,
         oxm="OXM_OF_PACKET_TYPE",
         maskable=False,
@@ -760,9 +762,7 @@ def _rows() -> Iterator[Field]:
         maskable=False,
     )
     yield from _nsh_context()
-    yield Field(
-        "nsh_ttl", 8, Bits(col.NSH, 48, 8), dec, need.NSH, oxm="NXOXM_NSH_TTL", maskable=False
-    )
+    yield Field("nsh_ttl", 8, NSH_TTL_BITS, dec, need.NSH, oxm="NXOXM_NSH_TTL", maskable=False)
 
 
 def _by_name() -> dict[str, Field]:

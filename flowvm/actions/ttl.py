@@ -21,7 +21,7 @@ from flowvm.actions.base import (
     Resolver,
 )
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_IPV6, NW_TTL_BITS, Prerequisite
+from flowvm.fields import ETH_TYPE_IPV6, ETH_TYPE_NSH, NSH_TTL_BITS, NW_TTL_BITS, Prerequisite
 from flowvm.pipeline.emission import PacketInOptions, Reason
 from flowvm.pipeline.prerequisites import has_eth_type, is_ip, needs, union, value
 from flowvm.text.errors import WordError
@@ -88,6 +88,37 @@ class DecNshTtl(Action):
 
     def __str__(self) -> str:
         return "dec_nsh_ttl"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        return Lowered(DecrementNshTtl())
+
+
+@dataclass(frozen=True)
+class DecrementNshTtl(Operation):
+    """Count the TTL of the network service header down; at 1 tell the controller.
+
+    Then, and if there is no such header, leave the action list.
+    """
+
+    @property
+    def reads(self) -> ColumnBits:
+        return union(needs(Prerequisite.NSH), self.writes)
+
+    @property
+    def writes(self) -> ColumnBits:
+        return NSH_TTL_BITS.mask
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        nsh = has_eth_type(run.columns, packets, ETH_TYPE_NSH)
+        alive = nsh & (value(run.columns, packets, NSH_TTL_BITS) > 1)
+        run.columns[Column.NSH][packets[alive]] -= np.uint64(1 << NSH_TTL_BITS.shift)
+        run.emissions.touch(packets[alive])
+        if alive.all():
+            return None
+        run.to_controller(packets[nsh & ~alive], Reason.INVALID_TTL)
+        if run.recorder:
+            run.recorder.warning("NSH decrement TTL exception")
+        return alive
 
 
 def make_dec_ttl(item: Item) -> DecTtl:

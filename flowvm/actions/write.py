@@ -11,13 +11,15 @@ import numpy as np
 
 from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field
+from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field, Prerequisite
 from flowvm.pipeline import bits
 from flowvm.pipeline.bits import Piece
-from flowvm.pipeline.prerequisites import holds, needs, union
+from flowvm.pipeline.prerequisites import Holds, holds, needs, union
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
+
+_UNREADABLE_NSH = "setting a field of a malformed network service header"
 
 
 def subfield_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
@@ -64,6 +66,8 @@ class _Writer(Operation):
 
     @property
     def reads(self) -> ColumnBits:
+        if self.field.prerequisite is Prerequisite.NSH:
+            return union(needs(Prerequisite.NSH), {Column.NSH: bits.ONES})
         return needs(self.field.prerequisite)
 
     @property
@@ -80,12 +84,22 @@ class _Writer(Operation):
         self, run: Run, packets: Packets, operands: Operands
     ) -> tuple[Packets, Operands]:
         """Those of ``packets`` that have the field, and their operands."""
-        met = holds(self.field.prerequisite, run.columns, packets)
+        met = self._have_field(run, packets)
         if met is None:
             return packets, operands
         if run.recorder:
             run.recorder.warning(f"unmet prerequisites for {self.field.name}, set_field ignored")
         return packets[met], operands[:, met]
+
+    def _have_field(self, run: Run, packets: Packets) -> Holds | None:
+        """Which of ``packets`` have the field; ``None`` for all of them."""
+        met = holds(self.field.prerequisite, run.columns, packets)
+        if self.field.prerequisite is Prerequisite.NSH:
+            # What Open vSwitch writes over a header that it cannot read depends on which fields
+            # the rules of the tables on the way match.
+            some = packets if met is None else packets[met]
+            run.stop_unsupported(some[run.columns[Column.NSH][some] == 0], _UNREADABLE_NSH)
+        return met
 
     def _settle(self, run: Run, packets: Packets) -> None:
         if Column.VLAN in self.writes:
@@ -103,7 +117,7 @@ class WriteBits(_Writer):
 
     def execute_quietly(self, run: Run, packets: Packets, operands: Operands) -> None:
         """As :meth:`execute`, without telling of packets that lack the field."""
-        met = holds(self.field.prerequisite, run.columns, packets)
+        met = self._have_field(run, packets)
         if met is not None:
             packets, operands = packets[met], operands[:, met]
         self.store(run, packets, operands)
