@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from flowvm.pipeline.program import Program
 from flowvm.port_settings import MacEntry, PortSettings
+from flowvm.text.errors import FlowSyntaxError
 
 __all__ = ["Bridge", "Endpoint", "Interface", "MacEntry", "Missing", "Node", "Port"]
 
@@ -55,7 +56,11 @@ class Port:
 
 @dataclass(frozen=True)
 class Bridge:
-    """One bridge, with its compiled flows (``None`` where no dump of them was there)."""
+    """One bridge, with its compiled flows (``None`` where no dump of them was there).
+
+    Where nothing told how its ports are configured (``settings_known``), their settings are made
+    up, and nothing may be done by them.
+    """
 
     name: str
     ports: tuple[Port, ...] = ()
@@ -65,6 +70,7 @@ class Bridge:
     macs: tuple[MacEntry, ...] = ()
     other_config: Mapping[str, str] = field(default_factory=_no_text)
     flood_vlans: frozenset[int] = frozenset()
+    settings_known: bool = True
 
     def numbered(self, ports: Mapping[str, int]) -> Bridge:
         """This bridge, with the OpenFlow numbers of its interfaces as ``ports`` has them by name.
@@ -89,10 +95,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Something that was not there to be read, and what follows from that."""
+    """Something that was not there to be read, and what follows from that.
+
+    ``bridge`` is the bridge that it concerns, "" for the node.
+    """
 
     what: str
     consequence: str
+    bridge: str = ""
 
     def __str__(self) -> str:
         return f"{self.what}: {self.consequence}"
@@ -102,7 +112,9 @@ class Missing:
 class Node:
     """A machine: its bridges, the endpoints of Linux on it, and its own IP addresses.
 
-    ``conntrack`` is the text of ``dpctl/dump-conntrack``, if there is any.
+    ``addresses`` are as ``ip addr`` prints them, with their prefix lengths. ``conntrack`` is the
+    text of ``dpctl/dump-conntrack``, if there is any. ``errors`` is empty unless the node was read
+    leniently.
     """
 
     name: str
@@ -111,3 +123,4 @@ class Node:
     addresses: tuple[str, ...] = ()
     conntrack: str | None = None
     missing: tuple[Missing, ...] = ()
+    errors: tuple[FlowSyntaxError, ...] = ()

@@ -1,0 +1,257 @@
+"""Reading a node: from the files that an operator gathered to bridges, ports and flows.
+
+Where several files tell the same, the one that tells most is taken: of dumps that of the highest
+OpenFlow version, for an OpenFlow 1.0 dump loses some masks. What is not there becomes
+:class:`~flowvm.network.model.Missing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TypeVar
+
+from flowvm.bulk.read import read_bulk
+from flowvm.conntrack.text import parse_connections
+from flowvm.network.commands import Kind, recognise
+from flowvm.network.files import StoredFile, read_files
+from flowvm.network.model import Bridge, Interface, Missing, Node, Port
+from flowvm.network.sources import Sources, parsed
+from flowvm.pipeline.compile_groups import with_groups
+from flowvm.pipeline.program import Program
+from flowvm.port_settings import PortSettings
+from flowvm.text.dump import parse_dump
+from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.fdb import parse_fdb
+from flowvm.text.meters import parse_meters
+from flowvm.text.show import parse_show
+from flowvm.text.vsctl_show import parse_vsctl_show
+
+_T = TypeVar("_T")
+_DATAPATH_ID = re.compile(r"\bdpid:([0-9a-fA-F]{16})\b")
+_WORDS = frozenset({b"NORMAL", b"group:", b"meter:", b"ct("})
+_OF_BRIDGES = (Kind.SHOW, Kind.PORTS_DESC, Kind.FLOWS, Kind.GROUPS, Kind.METERS, Kind.FDB)
+
+
+class NodeError(ValueError):
+    """A source that is no node; ``str()`` is the whole message."""
+
+
+def read_node(
+    source: Path | Traversable, name: str | None = None, *, lenient: bool = False
+) -> Node:
+    """The node that the files in ``source`` describe.
+
+    ``source`` is a directory or an archive (tar, compressed or not, or zip): an sosreport, what
+    ``flowvm collect`` made, or files whose names are the commands that printed them
+    (:mod:`flowvm.network.commands`). ``name`` is what the node is called, by default as the source.
+
+    A line that cannot be read raises FlowSyntaxError; if ``lenient``, it is left out, and told in
+    ``Node.errors``. Raises NodeError if there is nothing that flowvm reads, and OSError.
+    """
+    files = read_files(source, lambda path: recognise(path) is not None)
+    if not files:
+        raise NodeError(
+            f"{source}: no file here is named after the command that printed it, such as"
+            ' "ovs-vsctl show" or "ovs-ofctl dump-flows br-int"'
+        )
+    return _Reader(files, lenient).node(name or _stem(source.name))
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.(?:zip|tar|t[gx]z|tar\.\w+)\Z", "", name) or name
+
+
+class _Reader:
+    """What the files of one node say, what they lack, and which lines cannot be read."""
+
+    def __init__(self, files: list[StoredFile], lenient: bool) -> None:
+        self._sources = Sources(files)
+        self._lenient = lenient
+        self._missing: list[Missing] = []
+        self._errors: list[FlowSyntaxError] = []
+        self._tracks = False
+
+    def node(self, name: str) -> Node:
+        bridges = tuple(map(self._completed, self._bridges()))
+        return Node(
+            name,
+            bridges,
+            conntrack=self._conntrack(),
+            missing=tuple(self._missing),
+            errors=tuple(self._errors),
+        )
+
+    def _bridges(self) -> tuple[Bridge, ...]:
+        """The bridges as they are configured, without numbers and flows."""
+        configured = self._read(Kind.VSCTL_SHOW, "", parse_vsctl_show)
+        if configured is not None:
+            self._lack(
+                Kind.LIST,
+                "Port",
+                "a port with a tag is taken for an access port, one without for a trunk, and none"
+                " for protected",
+            )
+            return configured
+        self._lack(
+            Kind.VSCTL_SHOW,
+            "",
+            "tags, patch ports and tunnels are not known: NORMAL is unsupported, and what leaves"
+            " a port leaves the node",
+        )
+        named = self._sources.subjects(_OF_BRIDGES)
+        return tuple(Bridge(name, settings_known=False) for name in named if name)
+
+    def _completed(self, bridge: Bridge) -> Bridge:
+        """The bridge with the numbers of its ports, its flows, and what it has learned."""
+        name = bridge.name
+        ports = self._read(Kind.SHOW, name, parse_show)
+        if ports is None:
+            ports = self._read(Kind.PORTS_DESC, name, parse_show)
+        if ports is None:
+            self._lack(
+                Kind.SHOW,
+                name,
+                "FLOOD and ALL are unsupported, and every port is taken to be up",
+                name,
+            )
+        elif not bridge.settings_known:
+            bridge = replace(bridge, ports=tuple(_unconfigured(ports)))
+        bridge = replace(bridge.numbered(ports or {}), datapath_id=self._datapath_id(name))
+        used = _Uses()
+        program = self._program(bridge, ports, used)
+        if program is not None:
+            # A dump that gives ports by name, without their numbers, has numbers of its own.
+            bridge = replace(bridge.numbered(program.names.ports), program=program)
+        numbers = dict(ports or {}) | _numbers(bridge)
+        macs = self._read(Kind.FDB, name, partial(parse_fdb, ports=numbers))
+        if macs is None and b"NORMAL" in used.words:
+            self._lack(
+                Kind.FDB,
+                name,
+                "NORMAL begins with no MAC address known, and floods",
+                name,
+            )
+        return replace(bridge, macs=macs or ())
+
+    def _program(
+        self, bridge: Bridge, ports: Mapping[str, int] | None, used: _Uses
+    ) -> Program | None:
+        name = bridge.name
+        source, _ = self._sources.find(Kind.FLOWS, name)
+        if source is None:
+            self._lack(Kind.FLOWS, name, "packets that come there stop as unsupported", name)
+            return None
+        told = _numbers(bridge) if ports is None else ports
+        dump = read_bulk(
+            used.seen_in(source.blocks()),
+            told or None,
+            file=source.label,
+            lenient=self._lenient,
+        )
+        self._errors += dump.errors
+        self._tracks = self._tracks or b"ct(" in used.words
+        program = dump.program
+        if ports is None:
+            program = replace(program, names=replace(program.names, known_ports=False))
+        return self._with_meters(self._with_groups(program, name, used), name, used)
+
+    def _with_groups(self, program: Program, bridge: str, used: _Uses) -> Program:
+        groups = self._read(Kind.GROUPS, bridge, parse_dump)
+        if groups is None:
+            if b"group:" in used.words and program.groups is None:
+                self._lack(
+                    Kind.GROUPS,
+                    bridge,
+                    "packets that come to a group stop as unsupported",
+                    bridge,
+                )
+            return program
+        stats = self._read(Kind.GROUP_STATS, bridge, parse_dump)
+        counted = groups.group_stats if stats is None else stats.group_stats
+        try:
+            return with_groups(program, groups.groups, counted)
+        except KeyError as error:
+            raise NodeError(
+                f"the groups of {bridge} name the table {error}, which no flow names"
+            ) from None
+
+    def _with_meters(self, program: Program, bridge: str, used: _Uses) -> Program:
+        meters = self._read(Kind.METERS, bridge, parse_meters)
+        if meters is not None:
+            return replace(program, meters=meters)
+        if b"meter:" in used.words:
+            self._lack(
+                Kind.METERS,
+                bridge,
+                "packets that come to a meter stop as unsupported",
+                bridge,
+            )
+        return program
+
+    def _datapath_id(self, bridge: str) -> int | None:
+        source, _ = self._sources.find(Kind.SHOW, bridge)
+        found = _DATAPATH_ID.search(source.text()) if source is not None else None
+        return None if found is None else int(found[1], 16)
+
+    def _conntrack(self) -> str | None:
+        """The connections, as far as their text can be read."""
+        source, _ = self._sources.find(Kind.CONNTRACK)
+        if source is None:
+            if self._tracks:
+                self._lack(Kind.CONNTRACK, "", "no connection is known at the beginning")
+            return None
+
+        def checked(text: str) -> str:
+            parse_connections(text, file=source.label)
+            return text
+
+        return parsed(checked, source.text(), self._kept_errors())
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _read(self, kind: Kind, subject: str, parse: Callable[..., _T]) -> _T | None:
+        """What ``parse`` makes of a file, which it is told the name of; ``None`` without one."""
+        source, _ = self._sources.find(kind, subject)
+        if source is None:
+            return None
+        return parsed(
+            lambda text: parse(text, file=source.label), source.text(), self._kept_errors()
+        )
+
+    def _kept_errors(self) -> list[FlowSyntaxError] | None:
+        return self._errors if self._lenient else None
+
+    def _lack(self, kind: Kind, subject: str, consequence: str, bridge: str = "") -> None:
+        what = f"{kind} {subject}".strip()
+        why = self._sources.find(kind, subject)[1]
+        self._missing.append(Missing(f"{what} {why}", consequence, bridge))
+
+
+class _Uses:
+    """What flows make use of that other files describe."""
+
+    def __init__(self) -> None:
+        self.words: set[bytes] = set()
+
+    def seen_in(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same blocks, looked at as they come by."""
+        for block in blocks:
+            self.words |= {word for word in _WORDS - self.words if word in block}
+            yield block
+
+
+def _numbers(bridge: Bridge) -> dict[str, int]:
+    """The OpenFlow numbers of interfaces, by name, as far as they are known."""
+    interfaces = (interface for port in bridge.ports for interface in port.interfaces)
+    return {found.name: found.ofport for found in interfaces if found.ofport is not None}
+
+
+def _unconfigured(ports: Mapping[str, int]) -> Iterator[Port]:
+    """Ports of which no more is known than names and numbers."""
+    for name, number in ports.items():
+        yield Port(PortSettings(name, (number,)), (Interface(name, ofport=number),))
