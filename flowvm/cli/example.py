@@ -14,13 +14,16 @@ def example(
         str | None, typer.Argument(metavar="NAME", help="Which one.", show_default=False)
     ] = None,
 ) -> None:
-    """Print a dump that comes with flowvm, or the names of all.
+    """Print a dump or the files of a node that come with flowvm, or the names of all.
 
-    Other commands take it as example:NAME in place of a file.
+    Other commands take it as example:NAME in place of a file or a directory.
     """
-    from flowvm.examples import PREFIX, example_names
+    from flowvm.examples import PREFIX, example_names, example_nodes, node_source
 
     if name is None:
-        print("\n".join(example_names()))
+        print("\n".join(example_names() + example_nodes()))
+    elif name in example_nodes():
+        for entry in sorted(node_source(PREFIX + name).iterdir(), key=lambda entry: entry.name):
+            print(f"==> {entry.name} <==\n{entry.read_text(encoding='utf-8')}")
     else:
         print(read_text(PREFIX + name), end="")

@@ -91,7 +91,23 @@ def test_groups_are_shown(flowvm: Run, tmp_path: Path) -> None:
 
 def test_examples_are_listed_and_printed(flowvm: Run, tmp_path: Path) -> None:
     """What an example prints is a dump like any other."""
-    assert flowvm("example").out.split() == ["br-tun"]
+    assert flowvm("example").out.split() == [
+        "br-tun",
+        *(
+            f"{cloud}/{node}"
+            for cloud in ("gre", "vlan", "vxlan")
+            for node in ("compute", "network")
+        ),
+    ]
     file = tmp_path / "copy.txt"
     file.write_text(flowvm("example", "br-tun").out)
     assert flowvm("show", file).out == flowvm("show", EXAMPLE).out
+
+
+def test_the_files_of_a_node_are_printed_with_their_names(flowvm: Run) -> None:
+    """As ``head`` prints several files."""
+    out = flowvm("example", "gre/network").out
+    assert re.findall("^==> (ip_.*) <==$", out, re.M)[:2] == ["ip_addr", "ip_netns"]
+    assert "            Interface tapde5739e1-95\n" in out
+    ended = flowvm("show", "example:gre/network")
+    assert (ended.status, ended.out) == (2, "")
