@@ -36,6 +36,7 @@ from rich.table import Table
 from bench import ovs_dpdk, seed
 from bench.rules import program
 from flowvm.capture_replay import INPUT_BYTES, CaptureInput, replay_captures
+from flowvm.kernels import load as load_kernels
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.packet.pcap import read_capture
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--traces", type=int, default=5_000)
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"), help="for captures")
     arguments = parser.parse_args()
+    load_kernels()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="flowvm-bench-", dir=arguments.directory) as name:
         directory = Path(name)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.kernels import kernels
+
 U64 = NDArray[Any]
 """An array of ``uint64``; numpy's stubs call ``uint64 >> int`` signed, so they are not told."""
 
@@ -98,6 +100,11 @@ def copy_spans(
     Bytes are moved in items of 64, so that up to 63 bytes after each span are overwritten too,
     unless a later span of the same call covers them; both buffers must have these bytes.
     """
+    compiled = kernels()
+    if compiled is not None:
+        words = _overlapping(source, "u8"), _overlapping(target, "u8")
+        compiled.copy(words[0], source_at, words[1], target_at, lengths)
+        return
     items = _overlapping(source, f"V{SPAN}")
     places = _overlapping(target, f"V{SPAN}")
     counts = (lengths + (SPAN - 1)) // SPAN

@@ -24,6 +24,7 @@ from flowvm.text.canonical import canonical_match
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Action, Operands, Operation
+    from flowvm.pipeline.refreshes import Refreshed
     from flowvm.pipeline.state import State
 
 KEEP_COOKIE = (1 << 64) - 1
@@ -213,6 +214,12 @@ def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) 
         _set_actions(state, rules[rewrite], of, last[rewrite])
         _set_cookies(state, rules, of.templates[last])
         state.note_deadlines(rules)
+
+
+def refresh(state: State, refreshed: Sequence[Refreshed], times: NDArray[np.int64]) -> None:
+    """Restart the hard timeouts of rules; ``times`` (ns) are those of each path's last packet."""
+    for some in refreshed:
+        np.maximum.at(state.rules.modified, some.rules, times[some.paths])
 
 
 def _new_rules(state: State, histories: Sequence[History]) -> list[NDArray[np.int64]]:

@@ -15,18 +15,20 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.kernels import WORTHWHILE, kernels, load
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.ct_columns import tracking_of
 from flowvm.pipeline.engine import Recorder, Run, TimeoutCut
-from flowvm.pipeline.learning import Alterations, History, LearnEvents
+from flowvm.pipeline.learning import Alterations, History
 from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.paths import PathCache, Paths
-from flowvm.pipeline.ragged import ranges
+from flowvm.pipeline.refreshes import Refreshes
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
+from flowvm.pipeline.steps import Steps
 from flowvm.pipeline.travel import World
 
 MAX_CHUNK = 32_768
@@ -42,7 +44,9 @@ class Machine:
     def __init__(self, state: State, max_chunk: int = MAX_CHUNK) -> None:
         self.state = state
         self._max_chunk = max_chunk
+        self._n_run = 0
         self._cache = PathCache(state.program.key)
+        self._refreshes = Refreshes()
         self._ct_next: deque[int] | None = None
 
     def run(
@@ -63,6 +67,10 @@ class Machine:
         if recorder is not None and len(batch) != 1:
             raise ValueError("only a batch of one packet can be recorded")
         self._ct_next = None if ct_next is None else deque(ct_next)
+        if kernels() is None:
+            self._n_run += len(batch)
+            if self._n_run > WORTHWHILE:
+                load()
         stretches: list[Stretch] = []
         for first in range(0, len(batch), self._max_chunk):
             stretches += self._chunk(
@@ -87,7 +95,7 @@ class Machine:
             n_translated = _before_steps(paths, path_of)
             if n_translated:
                 path_of = path_of[:n_translated]
-                steps = _Steps(paths, path_of, lengths[part], times[part])
+                steps = Steps(paths, path_of, lengths[part], times[part])
                 good = self._settle(steps)
                 stretches.append(Stretch(first + at, paths, path_of[:good]))
             else:
@@ -107,6 +115,8 @@ class Machine:
         A time before the state's own changes nothing.
         """
         removed = self.state.advance(now)
+        if len(removed):
+            self._refreshes.forget()
         self._cache.drop_through(removed, self.state)
 
     def _until_expiry(self, times: NDArray[np.int64]) -> int:
@@ -122,7 +132,7 @@ class Machine:
             horizon = min(horizon, int(times[0]) + program.shortest_timeout * SECOND)
         return int(np.searchsorted(times, horizon, side="right"))
 
-    def _before_outlived(self, steps: _Steps, good: int) -> int:
+    def _before_outlived(self, steps: Steps, good: int) -> int:
         """How many of the first packets come before one that needs a rule whose time is over."""
         state = self.state
         now = int(steps.times[good - 1])
@@ -214,23 +224,33 @@ class Machine:
         guide.settle()
         return Stretch(first, guide.paths, path_of[:good], journal.finish(good))
 
-    def _settle(self, steps: _Steps) -> int:
+    def _settle(self, steps: Steps) -> int:
         """Let packets become part of the state as far as they saw what they should have seen.
 
         Returns how many.
         """
         state = self.state
         good = self._before_outlived(steps, steps.before_volatile())
-        histories = self._histories(steps, good)
-        altered = learning.alterations(histories)
-        whole = good
-        for alteration in altered:
-            good = min(good, self._first_misled(steps, alteration, good))
-        if good < whole:
+        altered: list[Alterations] = []
+        refreshed = self._refreshes.of(state, steps.paths.learned, steps.tally(good).members)
+        if refreshed is not None:
+            steps.count(state, good)
+            learning.refresh(state, refreshed, steps.times[steps.tally(good).last])
+        else:
             histories = self._histories(steps, good)
             altered = learning.alterations(histories)
-        steps.count(state, good)
-        learning.apply(state, histories, steps.times)
+            whole = good
+            for alteration in altered:
+                good = min(good, self._first_misled(steps, alteration, good))
+            if good < whole:
+                histories = self._histories(steps, good)
+                altered = learning.alterations(histories)
+            steps.count(state, good)
+            learning.apply(state, histories, steps.times)
+            if altered:
+                self._refreshes.forget()
+            else:
+                self._refreshes.look(state, steps.paths.learned)
         for cut in steps.paths.cuts:
             self._cut_timeouts(steps, good, cut)
         state.now = max(state.now, int(steps.times[good - 1]))
@@ -241,7 +261,7 @@ class Machine:
         self.advance(state.now)
         return good
 
-    def _histories(self, steps: _Steps, good: int) -> list[History]:
+    def _histories(self, steps: Steps, good: int) -> list[History]:
         """What the first ``good`` packets teach."""
         histories = learning.histories_of(self.state, steps.events(good))
         if learning.contested(histories):
@@ -267,7 +287,7 @@ class Machine:
         hit = np.flatnonzero((number >= 0) & (priority <= altered.target.priority))
         return consults.owner_of_entries()[same_table[hit]], altered.since[number[hit]]
 
-    def _first_misled(self, steps: _Steps, altered: Alterations, good: int) -> int:
+    def _first_misled(self, steps: Steps, altered: Alterations, good: int) -> int:
         """The first packet that comes after an alteration its lookups should have seen."""
         paths, since = self._misleading(steps.paths, altered)
         if not len(paths):
@@ -286,9 +306,9 @@ class Machine:
         gone[paths] = True
         self._cache.drop(gone)
 
-    def _cut_timeouts(self, steps: _Steps, good: int, cut: TimeoutCut) -> None:
+    def _cut_timeouts(self, steps: Steps, good: int, cut: TimeoutCut) -> None:
         rules = self.state.rules
-        mine = cut.rules[steps.members(good)[cut.packets] > 0]
+        mine = cut.rules[steps.tally(good).members[cut.packets] > 0]
         for column, seconds in (
             (rules.idle_timeout, cut.idle_timeout),
             (rules.hard_timeout, cut.hard_timeout),
@@ -372,95 +392,5 @@ class _Guide:
         """Let what was accounted for become part of the state."""
         if self._waiting:
             path_of, lengths, times = np.array(self._waiting, np.int64).T
-            self._machine._settle(_Steps(self.paths, path_of, lengths, times))
+            self._machine._settle(Steps(self.paths, path_of, lengths, times))
             self._waiting.clear()
-
-
-class _Steps:
-    """Packets in a row and the paths they take, not settled yet. Times are nanoseconds."""
-
-    def __init__(
-        self,
-        paths: Paths,
-        path_of: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        times: NDArray[np.int64],
-    ) -> None:
-        self.paths = paths
-        self.path_of = path_of
-        self.lengths = lengths
-        self.times = times
-
-    def before_volatile(self) -> int:
-        """How many packets come before the second whose path holds for one moment only.
-
-        Only the first packet of all can be at that moment.
-        """
-        if not self.paths.volatile.any():
-            return len(self.path_of)
-        later = np.flatnonzero(self.paths.volatile[self.path_of[1:]])
-        return 1 + int(later[0]) if len(later) else len(self.path_of)
-
-    def members(self, good: int) -> NDArray[np.int64]:
-        """How many of the first ``good`` packets take each path."""
-        return np.bincount(self.path_of[:good], minlength=len(self.paths))
-
-    def count(self, state: State, good: int) -> None:
-        """Credit the rules that the first ``good`` packets hit."""
-        some = self.path_of[:good]
-        members = self.members(good)
-        n_bytes = np.bincount(some, weights=self.lengths[:good], minlength=len(self.paths))
-        last = np.zeros(len(self.paths), np.int64)
-        last[some] = np.arange(good)
-        taken = np.flatnonzero(members)
-        entries, which = self.paths.hits.of_owners(taken)
-        rules, through = self.paths.hits["rule"][entries], taken[which]
-        np.add.at(state.rules.n_packets, rules, members[through])
-        n_bytes = n_bytes.astype(np.int64)
-        grown = self.paths.hits["grown"][entries] * members[through]
-        np.add.at(state.rules.n_bytes, rules, n_bytes[through] + grown)
-        np.maximum.at(state.rules.used, rules, self.times[last[through]])
-        if state.groups is not None:
-            entries, which = self.paths.group_hits.of_owners(taken)
-            through = taken[which]
-            hits = {name: some[entries] for name, some in self.paths.group_hits.columns.items()}
-            grown = hits["grown"] * members[through]
-            state.groups.count(
-                hits["group"], hits["bucket"], members[through], n_bytes[through] + grown
-            )
-
-    def events(self, good: int) -> list[LearnEvents]:
-        """What the first ``good`` packets learn.
-
-        Of packets on one path the first and the last stand for all of them: those between only
-        refresh, unless another path teaches the same flow something else.
-        """
-        if not self.paths.learned:
-            return []
-        some = self.path_of[:good]
-        members = self.members(good)
-        first = np.zeros(len(self.paths), np.int64)
-        first[some[::-1]] = np.arange(good)[::-1]
-        last = np.zeros(len(self.paths), np.int64)
-        last[some] = np.arange(good)
-        found = []
-        for events in self.paths.learned:
-            taught = np.flatnonzero(members[events.packets])
-            if len(taught):
-                again = taught[members[events.packets[taught]] > 1]
-                which = np.concatenate([taught, again])
-                when = np.concatenate([first[events.packets[taught]], last[events.packets[again]]])
-                found.append(events.of(which, when))
-        return found
-
-    def every_event(self, good: int) -> list[LearnEvents]:
-        """What the first ``good`` packets learn, an event for each of them."""
-        some, members = self.path_of[:good], self.members(good)
-        by_path = np.argsort(some, kind="stable")
-        starts = np.cumsum(members) - members
-        found = []
-        for events in self.paths.learned:
-            counts = members[events.packets]
-            which = np.repeat(np.arange(len(events.packets)), counts)
-            found.append(events.of(which, by_path[ranges(starts[events.packets], counts)]))
-        return found

@@ -165,7 +165,7 @@ class PathCache:
 
     def __init__(self, key: Mask) -> None:
         self._key = key
-        self._columns = list(key.columns)
+        self._rows = np.array(key.columns, np.int64)
         self._bits = key.array[:, 0]
         self._forget()
 
@@ -177,7 +177,7 @@ class PathCache:
 
     def path_of_one(self, columns: NDArray[np.uint64]) -> int:
         """The path of one packet, or -1 if it is not known; ``columns`` has shape (columns,)."""
-        key = (columns[self._columns] & self._bits).tobytes()
+        key = (columns[self._rows] & self._bits).tobytes()
         path = self._found.get(key)
         if path is None:
             path = int(self.paths_of(self.number(columns[:, None], may_forget=False))[0])
@@ -193,13 +193,12 @@ class PathCache:
         """
         if may_forget and self._is_full():
             self._forget()
-        keys = columns[list(self._key.columns)]
-        keys &= self._key.array
-        numbers = self._index.find(keys)
+        numbers = self._index.find_masked(columns, self._rows, self._bits)
         unseen = np.flatnonzero(numbers == NO_ENTRY)
         if len(unseen):
-            distinct, which = distinct_keys(keys[:, unseen])
-            new = self._index.add(keys[:, unseen[distinct]])
+            keys = columns[self._rows[:, None], unseen] & self._key.array
+            distinct, which = distinct_keys(keys)
+            new = self._index.add(keys[:, distinct])
             numbers[unseen] = new[which]
             nothing = np.full(len(new), NO_ENTRY, np.int64)
             self._path_of_key = np.concatenate([self._path_of_key, nothing])

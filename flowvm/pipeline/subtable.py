@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_FOLD = np.uint64(32)
+from flowvm.kernels import Kernels, kernels
+from flowvm.kernels.hashing import FOLD, MULTIPLIER, NUMBER_BITS
+
 _FEW = 4  # up to so many keys, comparing with each beats hashing
 NO_ENTRY = -1
+_NUMBER = (1 << NUMBER_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ def hash_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     hashed = np.full(keys.shape[1], keys.shape[0], np.uint64)
     for word in keys:
         hashed ^= word
-        hashed *= _MULTIPLIER
-        hashed ^= hashed >> _FOLD
+        hashed *= MULTIPLIER
+        hashed ^= hashed >> FOLD
     return hashed
 
 
@@ -71,7 +73,8 @@ def _differ_from_previous(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
 class KeyIndex:
     """Keys of ``n_words`` words each, numbered in the order they came, and found by value.
 
-    Grows as keys are added; a key is never removed (what it stands for may go away).
+    Grows as keys are added; a key is never removed (what it stands for may go away). A slot of the
+    hash table holds a key's number and a part of its hash, which tells most other keys apart.
     """
 
     def __init__(self, n_words: int, capacity: int = 8) -> None:
@@ -79,6 +82,8 @@ class KeyIndex:
         self._count = 0
         self._keys = np.zeros((n_words, capacity), np.uint64)
         self._slots = np.full(self._slots_for(capacity), NO_ENTRY, np.int64)
+        self._rows = np.arange(n_words)
+        self._all_bits = np.full(n_words, (1 << 64) - 1, np.uint64)
 
     @staticmethod
     def _slots_for(capacity: int) -> int:
@@ -94,8 +99,7 @@ class KeyIndex:
 
     def copy(self) -> KeyIndex:
         """An index of its own that holds the same keys."""
-        twin = KeyIndex.__new__(KeyIndex)
-        twin._n_words = self._n_words
+        twin = KeyIndex(self._n_words)
         twin._count = self._count
         twin._keys = self._keys.copy()
         twin._slots = self._slots.copy()
@@ -103,26 +107,58 @@ class KeyIndex:
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The number of each of ``keys`` (words, n), or -1."""
+        compiled = kernels()
+        if compiled is not None and self._n_words and self._count:
+            return self._find_compiled(compiled, keys, self._rows, self._all_bits)
+        return self._find(keys)
+
+    def find_masked(
+        self, columns: NDArray[np.uint64], rows: NDArray[np.int64], masks: NDArray[np.uint64]
+    ) -> NDArray[np.int64]:
+        """The number of each key that some ``rows`` of ``columns`` hold under ``masks``, or -1."""
+        compiled = kernels()
+        if compiled is not None and self._n_words and self._count:
+            return self._find_compiled(compiled, columns, rows, masks)
+        keys = columns[rows]
+        keys &= masks[:, None]
+        return self._find(keys)
+
+    def _find_compiled(
+        self,
+        compiled: Kernels,
+        columns: NDArray[np.uint64],
+        rows: NDArray[np.int64],
+        masks: NDArray[np.uint64],
+    ) -> NDArray[np.int64]:
+        if not columns.flags.c_contiguous:
+            columns, rows = columns[rows], self._rows
+        found = np.empty(columns.shape[1], np.int64)
+        compiled.find(self._slots, self._keys, columns, rows, masks, found)
+        return found
+
+    def _find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         if self._n_words == 0:
             return np.full(keys.shape[1], 0 if self._count else NO_ENTRY, np.int64)
         if self._count <= _FEW:
             return self._find_among_few(keys)
         found = np.full(keys.shape[1], NO_ENTRY, np.int64)
         last = np.uint64(len(self._slots) - 1)
-        position = (hash_keys(keys) & last).astype(np.int64)
-        entry = self._slots[position]
-        searching = np.flatnonzero(entry != NO_ENTRY)
-        entry = entry[searching]
+        hashed = hash_keys(keys)
+        position = (hashed & last).astype(np.int64)
+        slot = self._slots[position]
+        searching = np.flatnonzero(slot != NO_ENTRY)
+        slot = slot[searching]
         while len(searching):
+            entry = slot & _NUMBER
             equal = self._keys[0][entry] == keys[0][searching]
             for word in range(1, self._n_words):
                 equal &= self._keys[word][entry] == keys[word][searching]
             found[searching[equal]] = entry[equal]
             searching = searching[~equal]
             position[searching] = (position[searching] + 1) & int(last)
-            entry = self._slots[position[searching]]
-            going_on = entry != NO_ENTRY
-            searching, entry = searching[going_on], entry[going_on]
+            slot = self._slots[position[searching]]
+            going_on = slot != NO_ENTRY
+            searching, slot = searching[going_on], slot[going_on]
         return found
 
     def _find_among_few(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -154,14 +190,19 @@ class KeyIndex:
         """Give the keys numbered ``first`` to ``last`` a slot each."""
         if self._n_words == 0:
             return
-        wrap = len(self._slots) - 1
-        waiting = np.arange(first, last)
         hashed = hash_keys(self._keys[:, first:last])
+        tagged = (hashed >> np.uint64(NUMBER_BITS + 1)).astype(np.int64) << NUMBER_BITS
+        tagged |= np.arange(first, last)
+        compiled = kernels()
+        if compiled is not None:
+            compiled.place(self._slots, tagged, hashed)
+            return
+        wrap = len(self._slots) - 1
         position = (hashed & np.uint64(wrap)).astype(np.int64)
-        while len(waiting):
+        while len(tagged):
             free = self._slots[position] == NO_ENTRY
-            self._slots[position[free]] = waiting[free]
+            self._slots[position[free]] = tagged[free]
             # Of several that met in one free slot one remains; the others go on.
-            placed = self._slots[position] == waiting
-            waiting = waiting[~placed]
+            placed = self._slots[position] == tagged
+            tagged = tagged[~placed]
             position = (position[~placed] + 1) & wrap

@@ -17,12 +17,13 @@ from flowvm.actions.learning import LearnFlow
 from flowvm.actions.ttl import DecrementTtl
 from flowvm.columns import Column
 from flowvm.packet import rewrite_l3
-from flowvm.pipeline import assemble, engine, learning, machine, state
+from flowvm.pipeline import assemble, engine, learning, state
 from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.engine import Run
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.rules import NEVER, RuleColumns
 from flowvm.pipeline.state import State
+from flowvm.pipeline.steps import Steps
 from flowvm.pipeline.subtable import Mask
 from flowvm.testing import Packet
 from flowvm.testing.headers import Headers, build
@@ -188,14 +189,14 @@ def keeping(name: str) -> Plant:
     """Hits do not change this column of the rules."""
 
     def plant_it(plant: pytest.MonkeyPatch) -> None:
-        right = machine._Steps.count
+        right = Steps.count
 
         def count(self: Any, changed: State, good: int) -> None:
             before = getattr(changed.rules, name).copy()
             right(self, changed, good)
             getattr(changed.rules, name)[:] = before
 
-        plant.setattr(machine._Steps, "count", count)
+        plant.setattr(Steps, "count", count)
 
     return plant_it
 
@@ -210,6 +211,7 @@ def no_refresh_by_learning(plant: pytest.MonkeyPatch) -> None:
         changed.rules.modified[: len(before)] = before
 
     plant.setattr(learning, "apply", apply)
+    plant.setattr(learning, "refresh", lambda *_: None)
 
 
 def output_to_the_ingress_port(plant: pytest.MonkeyPatch) -> None:

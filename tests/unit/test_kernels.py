@@ -1,0 +1,139 @@
+"""Compiled loops do what numpy does; they are there where numba is, and loaded when it pays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from flowvm import kernels
+from flowvm.packet.batch import PacketBatch
+from flowvm.packet.frames import Frames
+from flowvm.packet.words import copy_spans
+from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.ragged import Ragged
+from flowvm.pipeline.steps import Tally, credit
+from flowvm.pipeline.subtable import KeyIndex
+from flowvm.switch import load
+
+SEEDS = range(5)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Leave the process without compiled loops."""
+    yield
+    kernels.unload()
+
+
+def both(work: Callable[[], object]) -> tuple[object, object]:
+    """What ``work`` gives with numpy, and what it gives with compiled loops."""
+    kernels.unload()
+    by_numpy = work()
+    assert kernels.load() is not None
+    return by_numpy, work()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("n_words", [1, 2, 5])
+def test_keys_are_found_alike(seed: int, n_words: int) -> None:
+    """Those that are there and those that are not, of an index that grew, under masks or not."""
+
+    def work() -> list[list[int]]:
+        random = np.random.default_rng(seed)
+        few = np.unique(random.integers(0, 40, (n_words, 500), np.uint64), axis=1)
+        keys = few[:, random.permutation(few.shape[1])]
+        index = KeyIndex(n_words)
+        for part in np.array_split(keys, 4, axis=1):
+            index.add(part)
+        sought = random.integers(0, 40, (n_words, 700), np.uint64)
+        columns = random.integers(0, 64, (n_words + 3, 900), np.uint64)
+        rows, masks = random.permutation(n_words + 3)[:n_words], np.full(n_words, 31, np.uint64)
+        return [
+            index.find(sought).tolist(),
+            index.find_masked(columns, rows, masks).tolist(),
+            index.find_masked(columns[:, 100:300], rows, masks).tolist(),
+        ]
+
+    by_numpy, compiled = both(work)
+    assert compiled == by_numpy
+
+
+def test_keys_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers go by the keys; the part of the hash that a slot holds only saves comparisons."""
+    monkeypatch.setattr(
+        "flowvm.pipeline.subtable.hash_keys", lambda keys: np.zeros(keys.shape[1], np.uint64)
+    )
+    keys = np.arange(20, dtype=np.uint64)[None]
+    index = KeyIndex(1)
+    index.add(keys[:, :15])
+    assert index.find(keys).tolist() == [*range(15), *[-1] * 5]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bytes_are_copied_alike(seed: int) -> None:
+    """Spans of any length, to ascending places in a buffer that they fill."""
+
+    def work() -> bytes:
+        random = np.random.default_rng(seed)
+        lengths = random.integers(0, 200, 50)
+        source = random.integers(0, 256, 4000, np.uint8)
+        starts = random.integers(0, 3700, 50)
+        ends = np.cumsum(lengths)
+        target = np.zeros(int(ends[-1]) + 64, np.uint8)
+        copy_spans(source, starts, target, ends - lengths, lengths)
+        return target[: ends[-1]].tobytes()
+
+    by_numpy, compiled = both(work)
+    assert compiled == by_numpy
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_packets_are_counted_alike(seed: int) -> None:
+    """By path, and by the rules that paths hit."""
+
+    def work() -> list[list[int]]:
+        random = np.random.default_rng(seed)
+        path_of = random.integers(0, 30, 400)
+        tally = Tally.of(path_of, random.integers(14, 1500, 400), 40)
+        owners, rules = random.integers(0, 40, 90), random.integers(0, 12, 90)
+        hits = Ragged.of(owners, 40, rule=rules, grown=random.integers(-4, 5, 90))
+        counters = tuple(random.integers(0, 1000, (3, 12)))
+        credit(hits, tally, np.sort(random.integers(0, 2000, 400)), counters)
+        parts = (tally.members, tally.n_bytes, tally.first, tally.last, *counters)
+        return [part.tolist() for part in parts]
+
+    by_numpy, compiled = both(work)
+    assert compiled == by_numpy
+
+
+def test_nobody_waits_for_them_with_little_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine loads them when it has had many packets."""
+    monkeypatch.setattr("flowvm.pipeline.machine.WORTHWHILE", 5)
+    switch = load("example:br-tun")
+    machine = Machine(switch.state)
+    three = PacketBatch.of(Frames.of([bytes(60)] * 3), in_ports=2)
+    machine.run(three)
+    assert kernels.kernels() is None
+    machine.run(three)
+    assert kernels.kernels() is not None
+
+
+def test_without_numba_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numpy does it all then."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert kernels.load() is None
+
+
+def test_they_need_no_place_to_be_kept(tmp_path: object) -> None:
+    """Where nothing can be written, they are compiled for this process alone."""
+    program = (
+        "from numba.core import caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "from flowvm import kernels\n"
+        "assert kernels.load() is not None\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=str(tmp_path))
