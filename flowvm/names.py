@@ -33,11 +33,17 @@ FIRST_UNKNOWN_PORT = 0xF000
 
 @dataclass(frozen=True, eq=False)
 class Ports(Mapping[str, int]):
-    """The ports of a bridge: their numbers by name, which FLOOD leaves out, and which are down."""
+    """The ports of a bridge: their numbers by name, which FLOOD leaves out, and which are down.
+
+    ``macs`` are their Ethernet addresses, by number. ``datapath_id`` is that of the bridge, if it
+    was told.
+    """
 
     numbers: Mapping[str, int]
     no_flood: frozenset[int] = frozenset()
     down: frozenset[int] = frozenset()
+    macs: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    datapath_id: int | None = None
 
     def __getitem__(self, name: str) -> int:
         return self.numbers[name]

@@ -84,13 +84,23 @@ class Bridge:
 class Endpoint:
     """What of Linux stands behind an interface: a namespace, a Linux bridge, addresses.
 
-    ``addresses`` are as ``ip addr`` prints them, with their prefix lengths.
+    ``addresses`` are as ``ip addr`` prints them, with their prefix lengths. ``devices`` are the
+    other devices in the Linux bridge, such as a virtual machine's tap.
     """
 
     interface: str
     namespace: str | None = None
     linux_bridge: str | None = None
     addresses: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """``qdhcp-1, 10.0.0.2/24``, or ``qbr1: tap1``."""
+        parts = [] if self.namespace is None else [self.namespace]
+        if self.linux_bridge is not None:
+            devices = ", ".join(self.devices)
+            parts.append(f"{self.linux_bridge}: {devices}" if devices else self.linux_bridge)
+        return ", ".join([*parts, *self.addresses])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ from dataclasses import replace
 from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from flowvm.bulk.read import read_bulk
 from flowvm.conntrack.text import parse_connections
-from flowvm.network.commands import Kind, recognise
+from flowvm.names import Ports
+from flowvm.network.commands import Kind, recognise, same_name
+from flowvm.network.endpoints import Linux
 from flowvm.network.files import StoredFile, read_files
 from flowvm.network.model import Bridge, Interface, Missing, Node, Port
 from flowvm.network.sources import Sources, parsed
@@ -27,12 +30,12 @@ from flowvm.port_settings import PortSettings
 from flowvm.text.dump import parse_dump
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.fdb import parse_fdb
+from flowvm.text.ip_addr import parse_brctl, parse_ip_addr, parse_netns
 from flowvm.text.meters import parse_meters
 from flowvm.text.show import parse_show
 from flowvm.text.vsctl_show import parse_vsctl_show
 
 _T = TypeVar("_T")
-_DATAPATH_ID = re.compile(r"\bdpid:([0-9a-fA-F]{16})\b")
 _WORDS = frozenset({b"NORMAL", b"group:", b"meter:", b"ct("})
 _OF_BRIDGES = (Kind.SHOW, Kind.PORTS_DESC, Kind.FLOWS, Kind.GROUPS, Kind.METERS, Kind.FDB)
 
@@ -78,9 +81,13 @@ class _Reader:
 
     def node(self, name: str) -> Node:
         bridges = tuple(map(self._completed, self._bridges()))
+        linux = self._linux()
+        interfaces = (i.name for b in bridges for port in b.ports for i in port.interfaces)
         return Node(
             name,
             bridges,
+            MappingProxyType(linux.endpoints(interfaces)),
+            linux.addresses,
             conntrack=self._conntrack(),
             missing=tuple(self._missing),
             errors=tuple(self._errors),
@@ -121,7 +128,9 @@ class _Reader:
             )
         elif not bridge.settings_known:
             bridge = replace(bridge, ports=tuple(_unconfigured(ports)))
-        bridge = replace(bridge.numbered(ports or {}), datapath_id=self._datapath_id(name))
+        bridge = bridge.numbered(ports or {})
+        if ports is not None:
+            bridge = replace(_with_macs(bridge, ports), datapath_id=ports.datapath_id)
         used = _Uses()
         program = self._program(bridge, ports, used)
         if program is not None:
@@ -193,10 +202,28 @@ class _Reader:
             )
         return program
 
-    def _datapath_id(self, bridge: str) -> int | None:
-        source, _ = self._sources.find(Kind.SHOW, bridge)
-        found = _DATAPATH_ID.search(source.text()) if source is not None else None
-        return None if found is None else int(found[1], 16)
+    def _linux(self) -> Linux:
+        """The devices of the node, its namespaces, and what is in them."""
+        devices = self._read(Kind.ADDRESSES, "", parse_ip_addr)
+        if devices is None:
+            self._lack(
+                Kind.ADDRESSES,
+                "",
+                "the node's own addresses are not known but from local_ip of its tunnels",
+            )
+        names = self._read(Kind.NAMESPACES, "", parse_netns) or ()
+        namespaces = {}
+        for told in self._sources.subjects([Kind.ADDRESSES]):
+            if told:
+                name = next((name for name in names if same_name(told, name)), told)
+                namespaces[name] = self._read(Kind.ADDRESSES, told, parse_ip_addr) or {}
+        for name in names:
+            if name not in namespaces:
+                self._lack(Kind.ADDRESSES, name, f"what is in the namespace {name} is not named")
+        masters = dict(self._read(Kind.BRCTL, "", parse_brctl) or {})
+        linked = self._read(Kind.BRIDGE_LINK, "", parse_ip_addr) or {}
+        masters |= {d.name: d.master for d in linked.values() if d.master is not None}
+        return Linux(devices or {}, namespaces, masters)
 
     def _conntrack(self) -> str | None:
         """The connections, as far as their text can be read."""
@@ -228,6 +255,8 @@ class _Reader:
 
     def _lack(self, kind: Kind, subject: str, consequence: str, bridge: str = "") -> None:
         what = f"{kind} {subject}".strip()
+        if kind is Kind.ADDRESSES and subject:
+            what = f"ip netns exec {subject} {kind}"
         why = self._sources.find(kind, subject)[1]
         self._missing.append(Missing(f"{what} {why}", consequence, bridge))
 
@@ -249,6 +278,20 @@ def _numbers(bridge: Bridge) -> dict[str, int]:
     """The OpenFlow numbers of interfaces, by name, as far as they are known."""
     interfaces = (interface for port in bridge.ports for interface in port.interfaces)
     return {found.name: found.ofport for found in interfaces if found.ofport is not None}
+
+
+def _with_macs(bridge: Bridge, told: Ports) -> Bridge:
+    """The bridge with the Ethernet addresses of its interfaces."""
+    ports = tuple(
+        replace(
+            port,
+            interfaces=tuple(
+                replace(i, mac=told.macs.get(told.get(i.name, -1), i.mac)) for i in port.interfaces
+            ),
+        )
+        for port in bridge.ports
+    )
+    return replace(bridge, ports=ports)
 
 
 def _unconfigured(ports: Mapping[str, int]) -> Iterator[Port]:

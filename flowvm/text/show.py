@@ -10,7 +10,11 @@ from flowvm.names import Ports
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.values import unquote
 
-_PORT = re.compile(r'\s*(?P<port>\d+|[A-Z_]+)\((?P<name>"(?:[^"\\]|\\.)*"|.*?)\):\s*addr:')
+_PORT = re.compile(
+    r'\s*(?P<port>\d+|[A-Z_]+)\((?P<name>"(?:[^"\\]|\\.)*"|.*?)\):\s*addr:(?P<mac>\S*)'
+)
+_MAC = re.compile(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\Z")
+_DATAPATH_ID = re.compile(r".*\bdpid:(?P<id>[0-9a-fA-F]{16})\b")
 _NO_FLOOD = re.compile(r"\s*config:.*\bNO_FLOOD\b")
 _DOWN = re.compile(r"\s*(?:config:.*\bPORT_DOWN\b|state:.*\bLINK_DOWN\b)")
 
@@ -23,6 +27,8 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
     numbers: dict[str, int] = {}
     no_flood: set[int] = set()
     down: set[int] = set()
+    macs: dict[int, int] = {}
+    datapath_id: int | None = None
     number: int | None = None
     for line in text.splitlines():
         found = _PORT.match(line)
@@ -31,7 +37,13 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
             number = int(port) if port.isdigit() else ReservedPort.NUMBERS.get(port)
             if number is not None:
                 numbers[unquote(name) or name] = number
-        elif number is not None:
+                if _MAC.match(found["mac"]):
+                    macs[number] = int(found["mac"].replace(":", ""), 16)
+        elif number is None:
+            switch = _DATAPATH_ID.match(line)
+            if switch is not None:
+                datapath_id = int(switch["id"], 16)
+        else:
             if _NO_FLOOD.match(line):
                 no_flood.add(number)
             if _DOWN.match(line):
@@ -44,4 +56,10 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
             expected='the output of "ovs-ofctl show", with lines such as " 1(eth0): addr:..."',
             file=file,
         )
-    return Ports(MappingProxyType(numbers), frozenset(no_flood), frozenset(down))
+    return Ports(
+        MappingProxyType(numbers),
+        frozenset(no_flood),
+        frozenset(down),
+        MappingProxyType(macs),
+        datapath_id,
+    )

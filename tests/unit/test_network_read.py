@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flowvm.network.model import Interface, MacEntry, Node
+from flowvm.network.model import Endpoint, Interface, MacEntry, Node
 from flowvm.network.read import NodeError, read_node
 from flowvm.port_settings import PortSettings, VlanMode
 from flowvm.text.errors import FlowSyntaxError
@@ -50,6 +50,7 @@ def test_a_folder_of_outputs_is_a_node(tmp_path: Path) -> None:
             "gre",
             2,
             {"in_key": "flow", "out_key": "flow", "local_ip": "10.0.0.1", "remote_ip": "10.0.0.2"},
+            0x324EAFE0041C,
         ),
     )
     assert tunnels.ports[2].interfaces == (Interface("lost"),)
@@ -74,6 +75,11 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         (
             "br-tun",
             "ovs-ofctl dump-flows br-tun is not there: packets that come there stop as unsupported",
+        ),
+        (
+            "",
+            "ip addr is not there: the node's own addresses are not known but from local_ip of its"
+            " tunnels",
         ),
     ]
     assert node.bridges[1].program is None
@@ -227,6 +233,62 @@ def test_what_is_no_node_is_refused(tmp_path: Path) -> None:
         read_node(tmp_path / "flows.txt")
     with pytest.raises(FileNotFoundError):
         read_node(tmp_path / "nowhere")
+
+
+# -- Linux ----------------------------------------------------------------------------------------
+
+IP_ADDR = """\
+2: eth0: <BROADCAST,UP> mtu 1500 qdisc fq_codel state UP
+    link/ether 52:54:00:12:34:56 brd ff:ff:ff:ff:ff:ff
+    inet 10.0.0.1/24 scope global eth0
+3: br-tun: <BROADCAST,UP> mtu 1500 qdisc noqueue state UP
+    inet 192.0.2.1/24 scope global br-tun
+"""
+PAIR = """\
+7: tap1@inner1: <BROADCAST,UP> mtu 1500 master ovs-system state UP
+8: inner1@tap1: <BROADCAST,UP> mtu 1500 master qbr1 state UP
+9: vm1: <BROADCAST,UP> mtu 1500 master qbr1 state UP
+"""
+NETNS = """\
+5: tap1: <BROADCAST,UP> mtu 1500 qdisc noqueue state UP
+    inet 10.1.0.2/24 scope global tap1
+"""
+
+
+def test_namespaces_stand_behind_interfaces(tmp_path: Path) -> None:
+    """With the addresses there; a namespace that was not looked into is named."""
+    files = dict(NODE) | {
+        "ip_addr": IP_ADDR,
+        "ip_netns": "q+dhcp\nqrouter-2\n",
+        "ip_netns_exec_q_dhcp_ip_addr": NETNS,
+    }
+    node = read_node(write(tmp_path, files))
+    assert node.addresses == ("10.0.0.1/24", "192.0.2.1/24")
+    assert node.endpoints == {"tap1": Endpoint("tap1", "q+dhcp", None, ("10.1.0.2/24",))}
+    assert str(node.endpoints["tap1"]) == "q+dhcp, 10.1.0.2/24"
+    assert "ip netns exec qrouter-2 ip addr is not there" in missing(node)
+
+
+def test_a_pair_leads_to_a_linux_bridge(tmp_path: Path) -> None:
+    """And to what else is in that."""
+    node = read_node(write(tmp_path, dict(NODE) | {"ip addr": PAIR}))
+    assert node.endpoints == {"tap1": Endpoint("tap1", None, "qbr1", (), ("vm1",))}
+    assert str(node.endpoints["tap1"]) == "qbr1: vm1"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("brctl show", "qbr1\t\t8000.1\tno\t\tqvb1\n\t\t\t\t\t\t\ttap7\n"),
+        ("bridge link", "8: qvb1: <UP> master qbr1 state\n9: tap7: <UP> master qbr1 state\n"),
+    ],
+)
+def test_names_tell_a_pair_where_nothing_else_does(tmp_path: Path, name: str, text: str) -> None:
+    """OpenStack's ``qvo`` and ``qvb``."""
+    files = dict(NODE) | {name: text, "ovs-vsctl show": VSCTL_SHOW.replace("tap1", "qvo1")}
+    node = read_node(write(tmp_path, files))
+    assert node.endpoints == {"qvo1": Endpoint("qvo1", None, "qbr1", (), ("tap7",))}
+    assert "ip addr is not there" in missing(node)
 
 
 # -- archives -------------------------------------------------------------------------------------

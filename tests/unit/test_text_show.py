@@ -31,6 +31,13 @@ def test_ports_have_names_and_numbers() -> None:
     assert parse_show(SHOW) == {"patch-int": 1, "a(b) c": 12, "br-tun": 65534}
 
 
+def test_addresses_are_known() -> None:
+    """The Ethernet address of each port, and the bridge's datapath ID."""
+    ports = parse_show(SHOW)
+    assert ports.macs == {1: 0xFED29D1A7F11, 12: 0x06C5640EA6C2, 65534: 0x8272C483D847}
+    assert ports.datapath_id == 0x8272C483D847
+
+
 def test_ports_that_are_not_flooded_to_are_known() -> None:
     """FLOOD leaves out the ports configured so, and no others."""
     assert parse_show(SHOW).no_flood == {12}
