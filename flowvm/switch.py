@@ -68,6 +68,13 @@ class Switch:
         switch._machine = Machine(switch._state)
         return switch
 
+    @classmethod
+    def running(cls, machine: Machine) -> Self:
+        """The switch that ``machine`` runs, and goes on to run."""
+        switch = object.__new__(cls)
+        switch._state, switch._machine = machine.state, machine
+        return switch
+
     @property
     def program(self) -> Program:
         """The flows, compiled."""

@@ -16,6 +16,7 @@ from flowvm.flow import Flow, ReservedPort
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.engine import Entry
 from flowvm.pipeline.legs import Leg
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
@@ -136,17 +137,32 @@ def trace_packet(state: State, packet: PacketBatch, ct_next: Sequence[int] | Non
     ``ct_next`` is as for :meth:`~flowvm.pipeline.machine.Machine.run`.
     Raises ValueError if the packet comes before the state's clock.
     """
-    state = state.copy()
+    local = state.program.names.port_name(ReservedPort.LOCAL)
+    bridge = DEFAULT_BRIDGE if local in (None, "LOCAL") else local
+    return trace_on(Machine(state.copy()), packet, bridge, ct_next)[0]
+
+
+def trace_on(
+    machine: Machine,
+    packet: PacketBatch,
+    bridge: str,
+    ct_next: Sequence[int] | None = None,
+    entry: Entry | None = None,
+) -> tuple[Trace, Result]:
+    """What happens to ``packet``, a batch of one, which ``machine`` runs, and what comes of it.
+
+    ``bridge`` is what the bridge is called, the rest as for ``machine``'s
+    :meth:`~flowvm.pipeline.machine.Machine.run`.
+    """
+    state = machine.state
     recorder = StepRecorder(state)
-    result = Machine(state).run(packet, recorder, ct_next)
-    names = state.program.names
-    outputs = tuple(_emissions(result, names))
+    result = machine.run(packet, recorder, ct_next, entry)
+    outputs = tuple(_emissions(result, state.program.names))
     verdict = result.verdict(0)
     resumed = tuple(_resumed(leg, twin, state) for leg, twin in recorder.resumed)
     steps = (*recorder.steps(), *chain(*(copy.steps for copy in resumed)))
-    local = names.port_name(ReservedPort.LOCAL)
-    return Trace(
-        DEFAULT_BRIDGE if local in (None, "LOCAL") else local,
+    trace = Trace(
+        bridge,
         recorder.initial_flow(packet),
         recorder.steps(),
         recorder.final_flow(),
@@ -156,6 +172,7 @@ def trace_packet(state: State, packet: PacketBatch, ct_next: Sequence[int] | Non
         str(verdict),
         _reason(result, verdict, steps, outputs),
     )
+    return trace, result
 
 
 def _resumed(leg: Leg, recorder: StepRecorder, state: State) -> Resumed:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 UNLIMITED = 0xFFFF
+CIRCUMSTANCES = ("depth", "resubmits", "popped", "lessons")
+"""Where a packet is when it leaves: how deep, after how many resubmits and learn actions, and
+whether it must be looked at anew (a label was popped)."""
+
 _NO_COMMIT = -1
 _NOT_FROZEN = -2
 
@@ -79,6 +83,7 @@ class _Emitted:
     tables: NDArray[np.int32]
     cookies: NDArray[np.uint64]
     options: int
+    circumstances: dict[str, NDArray[np.int64]]
 
 
 class EmissionLog:
@@ -225,8 +230,18 @@ class EmissionLog:
                 tables,
                 cookies,
                 0 if options == PLAIN else run.state.packet_ins.number(options),
+                {} if run.entry is None else self._circumstances(packets),
             )
         )
+
+    def _circumstances(self, packets: Packets) -> dict[str, NDArray[np.int64]]:
+        run = self._run
+        return {
+            "depth": run.depth[packets].astype(np.int64),
+            "resubmits": run.resubmits[packets].astype(np.int64),
+            "popped": run.freezer.popped[packets].astype(np.int64),
+            "lessons": np.full(len(packets), len(run.learned)),
+        }
 
     def latest(self, packets: Packets) -> NDArray[np.int64]:
         """The last commit of each of ``packets``."""
@@ -270,8 +285,9 @@ class EmissionLog:
 
         Emissions have columns ``port``, ``commit`` (a number among the packet's own, or -1),
         ``before`` (the commit of which ``max_len`` bytes are left), ``max_len``, ``reason``,
-        ``table``, ``cookie``; commits ``parent`` and ``header``: the program's written columns,
-        shape (columns, commits).
+        ``table``, ``cookie``, and of packets with an :class:`~flowvm.pipeline.engine.Entry`
+        what :data:`CIRCUMSTANCES` names; commits ``parent`` and ``header``: the program's written
+        columns, shape (columns, commits).
         """
         n = len(failed)
         emitted = self._emitted
@@ -297,6 +313,9 @@ class EmissionLog:
             "cookie": _joined([e.cookies for e in emitted], np.uint64),
             "options": np.repeat(np.array([e.options for e in emitted], np.int32), sizes),
         }
+        if self._run.entry is not None:
+            for name in CIRCUMSTANCES:
+                columns[name] = _joined([e.circumstances[name] for e in emitted], np.int64)
         stands = ~failed[owners]
         stands &= self._standing(owners, np.repeat(np.arange(len(emitted)), sizes))
         if not stands.all():

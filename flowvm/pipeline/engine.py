@@ -177,6 +177,22 @@ class TimeoutCut:
         return replace(self, packets=self.packets + first)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """How a packet of a network comes in; what leaves is then noted with where it was by then.
+
+    By a patch port it comes in the middle of another bridge's translation, and so deep, after so
+    many resubmits. Then an error is ``contained``: it takes back nothing that was output before it
+    (``patch_port_output`` in ofproto/ofproto-dpif-xlate.c), and flows count as many bytes as the
+    packet had, its ``length``, when it came to the first bridge.
+    """
+
+    depth: int = 0
+    resubmits: int = 0
+    contained: bool = False
+    length: int | None = None
+
+
 class Pending:
     """Packets waiting for a lookup, by table: where calls without a return are put."""
 
@@ -211,6 +227,7 @@ class Run:
     state: State
     original: Columns
     recorder: Recorder | None = None
+    entry: Entry | None = None
     columns: Columns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -222,8 +239,9 @@ class Run:
             for number, column in enumerate(self.original)
         ]
         self.halted = np.zeros(n, bool)
-        self.depth = np.zeros(n, np.int32)
-        self.resubmits = np.zeros(n, np.int32)
+        came = self.entry or Entry()
+        self.depth = np.full(n, came.depth, np.int32)
+        self.resubmits = np.full(n, came.resubmits, np.int32)
         self.table = np.full(n, START_TABLE, np.int32)
         self.rule = np.full(n, -1, np.int64)
         """The rule whose actions each packet is executing: gives cookies and tells table misses."""

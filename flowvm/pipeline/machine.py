@@ -20,7 +20,7 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.ct_columns import tracking_of
-from flowvm.pipeline.engine import Recorder, Run, TimeoutCut
+from flowvm.pipeline.engine import Entry, Recorder, Run, TimeoutCut
 from flowvm.pipeline.learning import Alterations, History
 from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.paths import PathCache, Paths
@@ -48,25 +48,29 @@ class Machine:
         self._cache = PathCache(state.program.key)
         self._refreshes = Refreshes()
         self._ct_next: deque[int] | None = None
+        self._entry: Entry | None = None
 
     def run(
         self,
         batch: PacketBatch,
         recorder: Recorder | None = None,
         ct_next: Iterable[int] | None = None,
+        entry: Entry | None = None,
     ) -> Result:
         """Run ``batch``, in its order; the state moves on with it.
 
-        Times are nanoseconds since the dump was taken. A ``recorder`` needs a batch of one. With
-        ``ct_next`` the connections of the state do not matter: ``ct`` actions find these states in
-        turn, and then always new connections.
+        Times are nanoseconds since the dump was taken. A ``recorder`` needs a batch of one, and so
+        does an ``entry``, which says how a packet of a network comes in. With ``ct_next`` the
+        connections of the state do not matter: ``ct`` actions find these states in turn, and then
+        always new connections.
         Raises ValueError if the first packet is earlier than the state's clock.
         """
         if len(batch) and int(batch.times[0]) < self.state.now:
             raise ValueError("packets cannot be earlier than those before them")
-        if recorder is not None and len(batch) != 1:
-            raise ValueError("only a batch of one packet can be recorded")
+        if (recorder is not None or entry is not None) and len(batch) != 1:
+            raise ValueError("only a batch of one packet can be recorded or come in specially")
         self._ct_next = None if ct_next is None else deque(ct_next)
+        self._entry = entry
         if kernels() is None:
             self._n_run += len(batch)
             if self._n_run > WORTHWHILE:
@@ -83,6 +87,7 @@ class Machine:
     ) -> list[Stretch]:
         columns = batch.columns[:, first:last]
         lengths = batch.frames.lengths[first:last]
+        counted = self._counted(lengths)
         times = batch.times[first:last]
         numbers = self._cache.number(columns)
         stretches = []
@@ -95,7 +100,7 @@ class Machine:
             n_translated = _before_steps(paths, path_of)
             if n_translated:
                 path_of = path_of[:n_translated]
-                steps = Steps(paths, path_of, lengths[part], times[part])
+                steps = Steps(paths, path_of, counted[part], times[part])
                 good = self._settle(steps)
                 stretches.append(Stretch(first + at, paths, path_of[:good]))
             else:
@@ -108,6 +113,12 @@ class Machine:
             size = 4 * size if good == len(path_of) else max(1, good)
             at += good
         return stretches
+
+    def _counted(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many bytes flows count of packets of these ``lengths``."""
+        if self._entry is None or self._entry.length is None:
+            return lengths
+        return np.full_like(lengths, self._entry.length)
 
     def advance(self, now: int) -> None:
         """Move the clock to ``now`` (ns); paths through rules that expired are not known any more.
@@ -160,9 +171,9 @@ class Machine:
         cache = self._cache
         path_of = cache.paths_of(numbers)
         short = lengths < ETHERNET_HEADER
-        if recorder is not None or short.any():
+        if recorder is not None or self._entry is not None or short.any():
             # Such packets are no example for others that agree with them in all headers.
-            run = Run(self.state, list(columns), recorder)
+            run = Run(self.state, list(columns), recorder, self._entry)
             run.halted[short] = True
             run.run()
             return Paths.of(run), np.arange(len(numbers))
@@ -200,6 +211,7 @@ class Machine:
         world.ct_next = self._ct_next
         good = 0
         offsets = offsets_of(batch.frames.take(np.arange(first, first + len(path_of))))
+        counted = self._counted(batch.frames.lengths[first : first + len(path_of)]).tolist()
         for packet, path in enumerate(path_of.tolist()):
             time = int(batch.times[first + packet])
             if packet and not guide.is_plain(path):
@@ -216,7 +228,7 @@ class Machine:
                 offsets=offsets[packet],
             )
             guide.time, world.now = time, time // MILLISECOND
-            guide.account(path, len(frame))
+            guide.account(path, counted[packet])
             world.travel(leg)
             good += 1
             if guide.has_changed:
@@ -373,7 +385,8 @@ class _Guide:
     def _run(self, leg: Leg) -> int:
         self.settle()
         recorder = None if self._recorder is None else self._recorder.resume(leg)
-        run = Run(self._machine.state, list(leg.columns[:, None]), recorder)
+        entry = None if self._machine._entry is None else Entry()
+        run = Run(self._machine.state, list(leg.columns[:, None]), recorder, entry)
         run.run()
         self.paths = self.paths.extended(Paths.of(run))
         return len(self.paths) - 1

@@ -58,7 +58,8 @@ class Paths:
         n = len(run.halted)
         failed = np.zeros(n, bool)
         failed[list(run.errors)] = True
-        emitted, commits = run.emissions.seal(failed)
+        voided = failed & (run.entry is None or not run.entry.contained)
+        emitted, commits = run.emissions.seal(voided)
         verdict = np.full(n, Verdict.DROP, np.int8)
         owners = emitted.owner_of_entries()
         to_controller = emitted["port"] == ReservedPort.CONTROLLER
@@ -79,7 +80,7 @@ class Paths:
             tuple(run.learned),
             tuple(run.timeout_cuts),
             _group_hits(run, n),
-            run.datapath.seal(failed),
+            run.datapath.seal(voided),
         )
 
     def plain(self) -> NDArray[np.bool_]:

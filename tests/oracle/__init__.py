@@ -5,6 +5,7 @@ from the fixture `ovs` and carry the mark `oracle`.
 """
 
 from .bridge import LOCAL, Bridge, Emission, OracleRefusedError, Outcome
+from .fabric import Fabric, Left
 from .openflow import PacketIn, Reason
 from .server import OpenVSwitch, OracleUnavailableError, why_unavailable
 from .unixctl import Unixctl, UnixctlError
@@ -13,6 +14,8 @@ __all__ = [
     "LOCAL",
     "Bridge",
     "Emission",
+    "Fabric",
+    "Left",
     "OpenVSwitch",
     "OracleRefusedError",
     "OracleUnavailableError",

@@ -231,14 +231,18 @@ class Bridge:
         except UnixctlError as error:
             raise OracleRefusedError(str(error)) from error
         self._openflow.drain()
-        left = {number: deque(capture.read()) for number, capture in self._captures.items()}
-        left = {number: frames for number, frames in sorted(left.items()) if frames}
+        left = {number: deque(frames) for number, frames in self.left().items()}
         counts = {self.ports[number]: len(frames) for number, frames in left.items()}
-        order = self._order(answers[-2], counts)
+        order = self.order(answers[-2], counts)
         sequence = order if order is not None else tuple(Counter(counts).elements())
         numbers = [self._numbers[name] for name in sequence]
         emissions = tuple(Emission(number, left[number].popleft()) for number in numbers)
         return Outcome(emissions, order is not None, answers[-2])
+
+    def left(self) -> dict[int, list[bytes]]:
+        """The frames that left each port since the last time, of ports that any left."""
+        found = {number: capture.read() for number, capture in sorted(self._captures.items())}
+        return {number: frames for number, frames in found.items() if frames}
 
     def send_many(self, frames: Iterable[tuple[int, bytes]]) -> list[Outcome]:
         """`send` each (port, frame) in turn."""
@@ -338,13 +342,19 @@ class Bridge:
                 return
         raise OracleRefusedError("\n".join(messages) or f"no OpenFlow version says: {text}")
 
-    def _order(self, dump: str, counts: Mapping[str, int]) -> Order | None:
-        """The one order that agrees with the captures, or None if there is not one only."""
+    def order(
+        self, dump: str, counts: Mapping[str, int], names: frozenset[str] | None = None
+    ) -> Order | None:
+        """The one order that agrees with the captures, or None if there is not one only.
+
+        `counts` are the frames that left by each port, `dump` the datapath flows of the packet;
+        `names` are ports that count, by default those of this bridge.
+        """
         if len(counts) <= 1:
             return tuple(Counter(counts).elements())
         flows = [self._translated(flow) if flow.slow else flow for flow in parse_flows(dump)]
         try:
-            possible = orders(flows, self._names)
+            possible = orders(flows, self._names if names is None else names)
         except UndecidedError:
             return None
         agreeing = [order for order in possible if Counter(order) == counts]

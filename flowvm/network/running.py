@@ -1,0 +1,415 @@
+"""A running network: bridges of several nodes on one clock, and packets that go through them.
+
+Within a node Open vSwitch translates what a patch port leads to in the middle of the translation of
+the bridge that outputs to it (``patch_port_output`` in ofproto/ofproto-dpif-xlate.c of Open vSwitch
+3.1). Here each bridge runs a packet to its end, and then what left by patch ports, in the order of
+the outputs: the frames leave in the same order. It makes a difference only where a bridge is come
+to again by a packet that is still in it, and where bridges of a node use connection tracking in
+turn; where that could matter the copy stops as unsupported.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.flow import ReservedPort
+from flowvm.network.departures import Departure, departures, has_steps, resubmits
+from flowvm.network.ends import arrival_at_edge
+from flowvm.network.journey import Exit, Fate, Hop, Journey, Via
+from flowvm.network.model import Node
+from flowvm.network.outer import encapsulate
+from flowvm.network.tunnels import (
+    TUNNEL_COLUMNS,
+    Address,
+    Outer,
+    Tunnel,
+    destination,
+    source,
+    tunnel_destination,
+    unwrap,
+    wrap,
+)
+from flowvm.network.wiring import Link, Place, Spot, Wiring
+from flowvm.packet.batch import PacketBatch
+from flowvm.packet.frames import Frames
+from flowvm.pipeline.ct_columns import CT_COLUMNS
+from flowvm.pipeline.engine import MAX_DEPTH, MAX_RESUBMITS, Entry
+from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.recirculation import RECIRC_ID_BITS
+from flowvm.pipeline.result import Result
+from flowvm.pipeline.state import State
+from flowvm.switch import Switch
+from flowvm.trace import known_name, port_label, trace_on
+
+MAX_HOPS = 4096
+"""So many bridges one packet comes to; only in a loop are there more."""
+
+_CLEARED_BY_PATCH = (
+    *(Column.METADATA, *TUNNEL_COLUMNS, *CT_COLUMNS),
+    *(Column(number) for number in range(Column.XREG0, Column.ETH_SRC)),
+)
+_LOW_WORD = (1 << RECIRC_ID_BITS.shift) - 1
+
+_Signature = tuple[Place, bytes, bytes]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Arrival:
+    """A packet about to come in by ``place``; ``exit`` is where it left the bridge before.
+
+    ``ancestors`` are what it was at the bridges on its way, with their numbers.
+    """
+
+    place: Place
+    frame: bytes
+    columns: NDArray[np.uint64]
+    via: Via
+    exit: Exit | None
+    ancestors: dict[_Signature, int]
+
+    @property
+    def signature(self) -> _Signature:
+        return self.place, self.frame, self.columns.tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class _Translation:
+    """The translation that a bridge is a part of.
+
+    ``tun_dst`` is the tunnel that the packet came to the node by, ``length`` how many bytes it had,
+    ``outputs`` are the ports by which it left the bridges that it is in the middle of.
+    """
+
+    tun_dst: Address | None
+    length: int
+    outputs: tuple[tuple[Spot, Departure], ...] = ()
+
+
+class Network:
+    """Bridges that packets go through, with what has happened to them so far, and one clock.
+
+    ``nodes`` are as operators' data tells them, ``links`` what joins devices of their system.
+    Raises NetworkError for links and tunnels that make no sense, FlowSyntaxError for connections
+    that cannot be read.
+    """
+
+    def __init__(self, nodes: Sequence[Node], links: Iterable[Link] = ()) -> None:
+        self.wiring = Wiring(nodes, links)
+        self.now = 0
+        self._machines = {
+            spot: Machine(State(bridge.program))
+            for spot, bridge in self.wiring.bridges.items()
+            if bridge.program is not None
+        }
+        self._share_connections()
+        for node in nodes:
+            if node.conntrack is not None:
+                self._track(node)
+
+    def _share_connections(self) -> None:
+        """Let all bridges of a node have one table of connections: that of their datapath."""
+        first: dict[str, State] = {}
+        for spot, machine in self._machines.items():
+            one = first.setdefault(spot.node, machine.state)
+            machine.state.connections = one.connections
+
+    def _track(self, node: Node) -> None:
+        from flowvm.conntrack.text import parse_connections
+
+        for spot, machine in self._machines.items():
+            if spot.node == node.name:
+                assert node.conntrack is not None
+                for connection in parse_connections(node.conntrack, 0, file=node.name):
+                    machine.state.connections.add(connection, 0)
+                return
+
+    def copy(self) -> Self:
+        """A network like this one that goes its own way from here."""
+        twin = object.__new__(type(self))
+        twin.wiring, twin.now = self.wiring, self.now
+        twin._machines = {
+            spot: Machine(machine.state.copy()) for spot, machine in self._machines.items()
+        }
+        twin._share_connections()
+        return twin
+
+    def state(self, spot: Spot) -> State | None:
+        """The state of a bridge; ``None`` where its flows are not known."""
+        machine = self._machines.get(spot)
+        return None if machine is None else machine.state
+
+    def switches(self) -> dict[Spot, Switch]:
+        """The bridges whose flows are known."""
+        return {spot: Switch.running(machine) for spot, machine in self._machines.items()}
+
+    def advance(self, now: int) -> None:
+        """Let time pass on all bridges until ``now``, in nanoseconds."""
+        self.now = max(self.now, now)
+        for machine in self._machines.values():
+            machine.advance(self.now)
+
+    def send(self, place: Place, packet: PacketBatch, *, record: bool = False) -> Journey:
+        """Let ``packet``, a batch of one, come in by ``place``; the network moves on with it.
+
+        With ``record`` hops have traces. Raises ValueError for a packet before the network's time.
+        """
+        time = int(packet.times[0])
+        if time < self.now:
+            raise ValueError("packets cannot be earlier than those before them")
+        self.now = time
+        columns = packet.columns[:, 0].copy()
+        columns[Column.IN_PORT] = place.port
+        return _Run(self, record).take(
+            _Arrival(place, packet.frames[0], columns, Via.START, None, {})
+        )
+
+    def trace(self, place: Place, packet: PacketBatch) -> Journey:
+        """What would happen to ``packet``, a batch of one; nothing changes by it."""
+        return self.copy().send(place, packet, record=True)
+
+
+class _Run:
+    """One packet on its way through a network."""
+
+    def __init__(self, network: Network, record: bool) -> None:
+        self._network = network
+        self._wiring = network.wiring
+        self._record = record
+        self._waiting: deque[_Arrival] = deque()
+        self._n_hops = 0
+        self._n_tracking = 0
+        """How many bridges had the datapath do more than output."""
+
+    def take(self, arrival: _Arrival) -> Journey:
+        """Take the packet, and all copies of it, to the end."""
+        first = self._enter(arrival)
+        while self._waiting:
+            following = self._waiting.popleft()
+            assert following.exit is not None
+            if self._goes_round(following) or self._is_endless(following.exit):
+                continue
+            following.exit.hops.append(self._enter(following))
+        return Journey(first, self._network.now)
+
+    def _goes_round(self, arrival: _Arrival) -> bool:
+        """Whether the packet has been here on its way, just as it is; then that is its end."""
+        number = arrival.ancestors.get(arrival.signature)
+        exit = arrival.exit
+        if number is None or exit is None:
+            return False
+        exit.fate, exit.text = Fate.LOOP, f"comes to {_port(arrival.place)} as in hop {number}"
+        return True
+
+    def _is_endless(self, exit: Exit) -> bool:
+        if self._n_hops < MAX_HOPS:
+            return False
+        exit.fate, exit.text = Fate.LOOP, f"more than {MAX_HOPS} hops"
+        return True
+
+    def _enter(self, arrival: _Arrival) -> Hop:
+        """Come to a bridge by a translation of its own."""
+        translation = _Translation(tunnel_destination(arrival.columns), len(arrival.frame))
+        return self._visit(arrival, Entry(), translation)
+
+    def _visit(self, arrival: _Arrival, entry: Entry, translation: _Translation) -> Hop:
+        self._n_hops += 1
+        place, signature = arrival.place, arrival.signature
+        hop = Hop(
+            self._n_hops, place, self._wiring.name(place), arrival.via, arrival.frame,
+            repeats=arrival.ancestors.get(signature),
+        )  # fmt: skip
+        machine = self._network._machines.get(place.spot)
+        if machine is None:
+            hop.verdict = "unknown"
+            hop.reason = f"the flows of {place.bridge} of {place.node} are not known"
+            return hop
+        result = self._execute(machine, arrival, entry, hop)
+        self._n_tracking += has_steps(result)
+        used = resubmits(result, entry.resubmits)
+        ancestors = {signature: hop.number, **arrival.ancestors}
+        for departure in departures(result, machine.state):
+            exit = Exit(
+                Place(place.node, place.bridge, departure.port),
+                _name(self._wiring, place, departure.port, machine.state),
+                departure.frame,
+            )
+            hop.exits.append(exit)
+            left = _Left(hop, exit, departure, ancestors, used)
+            self._leave(left, translation)
+        return hop
+
+    def _execute(self, machine: Machine, arrival: _Arrival, entry: Entry, hop: Hop) -> Result:
+        packet = PacketBatch(
+            Frames.of([arrival.frame]),
+            arrival.columns[:, None],
+            np.array([self._network.now], np.int64),
+        )
+        if self._record:
+            hop.trace, result = trace_on(machine, packet, arrival.place.bridge, entry=entry)
+            hop.verdict, hop.reason = hop.trace.verdict, hop.trace.reason
+        else:
+            result = machine.run(packet, entry=entry)
+            hop.verdict, hop.reason = str(result.verdict(0)), result.reason(0)
+        return result
+
+    # -- what becomes of what leaves --------------------------------------------------------------
+
+    def _leave(self, left: _Left, translation: _Translation) -> None:
+        """Find out where a copy that leaves a bridge gets to."""
+        exit, place = left.exit, left.exit.place
+        wiring = self._wiring
+        if place.port == ReservedPort.CONTROLLER:
+            exit.fate, exit.text = Fate.CONTROLLER, "sent to the controller"
+        elif wiring.is_patch(place):
+            self._leave_by_patch(left, translation)
+        elif (tunnel := wiring.tunnel(place)) is not None:
+            self._leave_by_tunnel(left, tunnel, translation.tun_dst)
+        elif (kind := wiring.other_tunnel(place)) is not None:
+            exit.fate, exit.text = Fate.UNSUPPORTED, f"tunnels of type {kind} are not executed"
+        elif wire := wiring.wire(place):
+            exit.fate = Fate.ON
+            for end in wire:
+                self._send(left, end, Via.LINK, None)
+        else:
+            exit.fate, exit.text = arrival_at_edge(wiring, place)
+
+    def _leave_by_patch(self, left: _Left, translation: _Translation) -> None:
+        exit, departure = left.exit, left.departure
+        peer = self._wiring.peer(exit.place)
+        if isinstance(peer, str):
+            exit.text = peer
+            return
+        if departure.cut:
+            exit.text = f"output_trunc does not support patch port {exit.label}"
+            return
+        if self._is_endless(exit):
+            return
+        if departure.depth >= MAX_DEPTH:
+            exit.fate, exit.text = Fate.LOOP, f"over max translation depth {MAX_DEPTH}"
+            return
+        if left.resubmits >= MAX_RESUBMITS:
+            # Open vSwitch counts in another order what a bridge does after this output.
+            exit.fate, exit.text = Fate.UNSUPPORTED, f"over {MAX_RESUBMITS} resubmit actions"
+            return
+        for spot, output in (*translation.outputs, (exit.place.spot, departure)):
+            if spot == peer.spot and output.learns_later:
+                exit.fate = Fate.UNSUPPORTED
+                exit.text = f"coming to {peer.bridge} again before it learns what it is about to"
+                return
+        exit.fate = Fate.ON
+        arrival = _Arrival(
+            peer,
+            departure.frame,
+            handed_over(departure.columns, peer.port),
+            Via.PATCH,
+            exit,
+            left.ancestors,
+        )
+        if departure.popped:
+            # What the label hid is to be looked at first: the datapath takes the packet up again.
+            self._look_again(arrival)
+            exit.hops.append(self._enter(arrival))
+        else:
+            entry = Entry(departure.depth + 1, left.resubmits + 1, True, translation.length)
+            outputs = (*translation.outputs, (exit.place.spot, departure))
+            inner = replace(translation, outputs=outputs)
+            tracked = self._n_tracking
+            exit.hops.append(self._visit(arrival, entry, inner))
+            if departure.steps_later and self._n_tracking > tracked:
+                # The datapath does it in the order of the outputs, not one bridge after the other.
+                exit.fate = Fate.UNSUPPORTED
+                exit.text = f"ct of {peer.bridge} before further ct of {exit.place.bridge}"
+
+    def _look_again(self, arrival: _Arrival) -> None:
+        arrival.columns[Column.ETH_SRC :] = _decoded(arrival.frame)[Column.ETH_SRC :]
+
+    def _leave_by_tunnel(self, left: _Left, tunnel: Tunnel, came_to: Address | None) -> None:
+        exit, columns = left.exit, left.departure.columns
+        node = exit.place.node
+        if tunnel.unsupported is not None:
+            exit.fate, exit.text = Fate.UNSUPPORTED, f"tunnels with {tunnel.unsupported}"
+            return
+        dst = destination(tunnel, columns)
+        if dst == came_to:
+            exit.text = "Not tunneling to our own address"
+            return
+        if dst is None:
+            exit.text = "remote_ip=flow, and no flow sets tun_dst"
+            return
+        src = source(tunnel, columns) or self._wiring.local_address(node, dst)
+        if src is None:
+            exit.fate = Fate.UNSUPPORTED
+            exit.text = f"the address that {node} sends from to {dst} is not known"
+            return
+        owner = self._wiring.owner(dst)
+        outer = exit.outer = wrap(tunnel, columns, src, dst)
+        exit.outer_frame = encapsulate(
+            outer,
+            exit.frame,
+            self._wiring.mac(node, src) or 0,
+            (owner and self._wiring.mac(owner, dst)) or 0,
+        )
+        if owner is None:
+            exit.fate, exit.text = Fate.OUTSIDE, f"leaves the network to {dst} ({outer})"
+            return
+        end = self._wiring.receiver(owner, outer)
+        if end is None:
+            exit.text = f"no tunnel port of {owner} takes {outer}"
+            return
+        exit.fate = Fate.ON
+        self._send(left, end, Via.TUNNEL, outer)
+
+    def _send(self, left: _Left, place: Place, via: Via, outer: Outer | None) -> None:
+        """Let a copy set out for a port of another bridge, where only its bytes arrive."""
+        columns = _decoded(left.exit.frame)
+        columns[Column.IN_PORT] = place.port
+        if outer is not None:
+            unwrap(outer, columns)
+        self._waiting.append(
+            _Arrival(place, left.exit.frame, columns, via, left.exit, left.ancestors)
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Left:
+    """A copy that has left ``hop``; ``resubmits`` are those made by then."""
+
+    hop: Hop
+    exit: Exit
+    departure: Departure
+    ancestors: dict[_Signature, int]
+    resubmits: int
+
+
+def handed_over(columns: NDArray[np.uint64], port: int) -> NDArray[np.uint64]:
+    """What is left of a packet's headers and metadata at the peer of a patch port."""
+    handed = columns.copy()
+    handed[list(_CLEARED_BY_PATCH)] = 0
+    handed[Column.IN_PORT] = port
+    handed[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+    # The hash stays, but what was frozen in the other bridge is nothing to this one.
+    handed[Column.RECIRC] &= np.uint64(_LOW_WORD)
+    handed[Column.PACKET_TYPE] &= np.uint64(~_LOW_WORD & (1 << 64) - 1)
+    return handed
+
+
+def _decoded(frame: bytes) -> NDArray[np.uint64]:
+    return PacketBatch.of(Frames.of([frame]), 0).columns[:, 0].copy()
+
+
+def _name(wiring: Wiring, place: Place, port: int, state: State) -> str | None:
+    if port == ReservedPort.CONTROLLER:
+        return str(port_label(port))
+    name = wiring.name(Place(place.node, place.bridge, port))
+    return name if name is not None else known_name(port, state.program.names)
+
+
+def _port(place: Place) -> str:
+    return f"port {place.port} of {place.bridge} of {place.node}"
