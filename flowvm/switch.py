@@ -20,6 +20,7 @@ from flowvm.flow import Flow, Port
 from flowvm.flow_mod import FlowMod
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
+from flowvm.pipeline.assemble import with_bridge
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.engine import Recorder
@@ -27,8 +28,10 @@ from flowvm.pipeline.machine import MILLISECOND, Machine
 from flowvm.pipeline.modify import apply_flow_mods, protocol_of
 from flowvm.pipeline.program import Program
 from flowvm.pipeline.result import Result
+from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.snapshot import flows_now
 from flowvm.pipeline.state import State
+from flowvm.port_settings import BridgeSettings, MacEntry, PortSettings
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -45,6 +48,9 @@ class Switch:
 
     Where ``ports`` is :class:`~flowvm.names.Names`, that is all the names there are. ``groups`` are
     all the bridge's groups; without them a packet that comes to a group stops as unsupported.
+    ``bridge`` is what ``NORMAL`` goes by (or all the bridge's ports, in the order in which it
+    floods to them), ``macs`` what it knows at time 0, as ``fdb/show`` says; without ``bridge``
+    NORMAL is unsupported.
     """
 
     def __init__(
@@ -53,12 +59,15 @@ class Switch:
         ports: Mapping[str, int] | Names | None = None,
         groups: Iterable[Group] | None = None,
         meters: Iterable[MeterConfig] | None = None,
+        bridge: BridgeSettings | Iterable[PortSettings] | None = None,
+        macs: Iterable[MacEntry] = (),
     ) -> None:
         flows = tuple(flows)
         names = ports if isinstance(ports, Names) else flow_names(flows, ports)
-        program = _with(compile_flows(flows, names), groups, meters)
+        program = _with(compile_flows(flows, names), groups, meters, bridge)
         self._state = State(program)
         self._machine = Machine(self._state)
+        self.load_macs(macs)
 
     @classmethod
     def of(cls, program: Program) -> Self:
@@ -149,6 +158,30 @@ class Switch:
         groups = self._state.groups
         return groups.statistics(self.now) if groups is not None else []
 
+    def macs(self) -> list[MacEntry]:
+        """The MAC addresses that NORMAL knows, in the order of ``fdb/show``.
+
+        :func:`flowvm.text.fdb.format_fdb` prints them likewise. Without the bridge's settings there
+        are none.
+        """
+        macs = self._state.macs
+        return macs.rows(self.now // SECOND) if macs is not None else []
+
+    def load_macs(self, entries: Iterable[MacEntry]) -> None:
+        """Let NORMAL know what ``fdb/show`` printed, read by :func:`flowvm.text.fdb.parse_fdb`.
+
+        Entries that are too old by now are left out; one for an address that is known already takes
+        its place, as with ``fdb/add``. Raises ValueError if the bridge's settings are not known.
+        """
+        entries = tuple(entries)
+        if not entries:
+            return
+        if self._state.macs is None:
+            raise ValueError("MAC addresses are known to bridges only whose ports are")
+        self._state.macs.load(entries, self.now // SECOND)
+        # What it knew of paths is not true any more.
+        self._machine = Machine(self._state)
+
     def connections(self) -> list[str]:
         """The tracked connections as ``dpctl/dump-conntrack -s`` prints them, sorted."""
         from flowvm.conntrack.text import format_connection
@@ -235,6 +268,8 @@ def load(
     lenient: bool = False,
     groups: Iterable[Group] | None = None,
     meters: Iterable[MeterConfig] | None = None,
+    bridge: BridgeSettings | Iterable[PortSettings] | None = None,
+    macs: Iterable[MacEntry] = (),
 ) -> Switch:
     """The switch that a dump describes.
 
@@ -246,7 +281,8 @@ def load(
     ``ALL`` are unsupported, and an output to any other port is taken for one to an existing port.
     ``groups``, as :func:`flowvm.text.dump.parse_dump` reads them from ``ovs-ofctl dump-groups``,
     are added to those that stand in the file; without any, ``group`` is unsupported. ``meters``, as
-    :func:`flowvm.text.meters.parse_meters` reads them, are needed for ``meter`` likewise.
+    :func:`flowvm.text.meters.parse_meters` reads them, are needed for ``meter`` likewise, and
+    ``bridge`` and ``macs``, as for :class:`Switch`, for ``NORMAL``.
 
     Raises FlowSyntaxError for a line that cannot be read; if ``lenient``, such lines are left out,
     with a warning each. Raises OSError if there is no such file, or it cannot be decompressed, and
@@ -260,14 +296,20 @@ def load(
         dump = read_bulk([source.read().encode()], ports, file=name, lenient=lenient)
     for error in dump.errors:
         warnings.warn(str(error), stacklevel=2)
-    return Switch.of(_with(dump.program, groups, meters))
+    switch = Switch.of(_with(dump.program, groups, meters, bridge))
+    switch.load_macs(macs)
+    return switch
 
 
 def _with(
     program: Program,
     groups: Iterable[Group] | None,
     meters: Iterable[MeterConfig] | None,
+    bridge: BridgeSettings | Iterable[PortSettings] | None,
 ) -> Program:
     if groups is not None:
         program = with_groups(program, groups)
+    if bridge is not None:
+        settings = bridge if isinstance(bridge, BridgeSettings) else BridgeSettings(tuple(bridge))
+        program = with_bridge(program, settings)
     return program if meters is None else replace(program, meters=tuple(meters))

@@ -85,6 +85,11 @@ class Operation:
         """Whether OVS remembers to do it if a packet is looked at before."""
         return True
 
+    @property
+    def may_choose_normal(self) -> bool:
+        """Whether it outputs to ports that packets tell, which can be NORMAL."""
+        return False
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         """Do it to ``packets``; ``operands`` has shape (operands of the operation, packets)."""
         raise NotImplementedError

@@ -197,6 +197,10 @@ class ChooseMember(Operation):
         return write_subfield(self.destination).writes if self.destination else {}
 
     @property
+    def may_choose_normal(self) -> bool:
+        return self.destination is None and ReservedPort.NORMAL in self.members
+
+    @property
     def _hashes(self) -> bool:
         return self.algorithm == "hrw" and len(self.members) > 1
 

@@ -139,6 +139,10 @@ class LearnFlow(Operation):
             found += [Emit()] if destination is None else _loads(destination)
         return tuple(found)
 
+    @property
+    def may_choose_normal(self) -> bool:
+        return any(destination is None for destination, _ in self.actions)
+
     def template(self, number: int) -> LearnTemplate:
         """What all flows learned by this have in common."""
         return LearnTemplate(

@@ -23,6 +23,7 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
+from flowvm.actions.normal import Normal, forward_normally
 from flowvm.actions.queue import store_priority
 from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
@@ -65,7 +66,7 @@ class Output(Action):
         if port == ReservedPort.TABLE:
             return Lowered(TableCall(0, by_output=True), (ReservedPort.IN_PORT,))
         if port == ReservedPort.NORMAL:
-            return super().lower(resolver)
+            return Lowered(Normal())
         return Lowered(Emit(), (port,))
 
     @property
@@ -174,6 +175,10 @@ class EmitToField(Operation):
     @property
     def reads(self) -> ColumnBits:
         return subfield_bits(self.source)
+
+    @property
+    def may_choose_normal(self) -> bool:
+        return True
 
     @property
     def needs_headers(self) -> bool:
@@ -288,7 +293,7 @@ def _emit_specially(run: Run, packets: Packets, port: int, max_len: int) -> None
         case ReservedPort.TABLE:
             run.call(0, packets, np.full(len(packets), ReservedPort.IN_PORT, np.uint64))
         case ReservedPort.NORMAL:
-            run.stop_unsupported(packets, "NORMAL")
+            forward_normally(run, packets)
         case ReservedPort.NONE:
             pass
         case _:

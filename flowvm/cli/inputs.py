@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from flowvm.bulk.read import BulkDump
+    from flowvm.names import Names
+    from flowvm.port_settings import BridgeSettings, MacEntry
     from flowvm.switch import Switch
     from flowvm.text.dump import Dump
     from flowvm.text.errors import FlowSyntaxError
@@ -75,16 +77,19 @@ def read_switch(
     groups: str | None = None,
     meters: str | None = None,
     connections: str | None = None,
+    vsctl: str | None = None,
+    fdb: str | None = None,
 ) -> Switch:
-    """The switch that a dump makes with what describes ports, groups, meters and connections."""
+    """The switch that a dump makes with what describes all else of the bridge."""
     from flowvm.switch import Switch
 
-    if groups == STDIN and STDIN in (flows, ports):
-        raise InputError("flowvm: groups and flows cannot both come from standard input")
-    if meters == STDIN in (flows, ports, groups):
-        raise InputError("flowvm: meters and flows cannot both come from standard input")
-    if connections == STDIN in (flows, ports, groups, meters):
-        raise InputError("flowvm: connections and flows cannot both come from standard input")
+    others = {"groups": groups, "meters": meters, "connections": connections}
+    others |= {"VLANs": vsctl, "MAC addresses": fdb}
+    read = [flows, ports]
+    for what, source in others.items():
+        if source == STDIN in read:
+            raise InputError(f"flowvm: {what} and flows cannot both come from standard input")
+        read.append(source)
     program = read_compiled(flows, ports, lenient=lenient).program
     if groups is not None:
         from flowvm.pipeline.compile_groups import with_groups
@@ -93,7 +98,13 @@ def read_switch(
         program = with_groups(program, dump.groups, dump.group_stats)
     if meters is not None:
         program = replace(program, meters=read_meters(meters))
+    if vsctl is not None:
+        from flowvm.pipeline.assemble import with_bridge
+
+        program = with_bridge(program, read_bridge(vsctl, ports, program.names))
     switch = Switch.of(program)
+    if fdb is not None:
+        switch.load_macs(read_macs(fdb, vsctl, program.names))
     if connections is not None:
         text = read_text(connections)
         with syntax_errors():
@@ -108,6 +119,38 @@ def read_meters(source: str) -> tuple[MeterConfig, ...]:
     text = read_text(source)
     with syntax_errors():
         return parse_meters(text, file=label(source))
+
+
+def read_bridge(source: str, ports: str | None, names: Names) -> BridgeSettings:
+    """What an ``ovs-vsctl show`` says of the bridge with the ports of ``names``."""
+    from flowvm.flow import ReservedPort
+    from flowvm.text.vsctl_show import parse_vsctl_show
+
+    if ports is None:
+        raise InputError("flowvm: --vsctl needs --ports, which tells the numbers of the ports")
+    text = read_text(source)
+    with syntax_errors():
+        bridges = parse_vsctl_show(text, file=label(source))
+    wanted = names.port_name(ReservedPort.LOCAL)
+    for bridge in bridges:
+        if bridge.name == wanted:
+            return bridge.numbered(names.ports).settings
+    known = ", ".join(bridge.name for bridge in bridges)
+    raise InputError(
+        f"flowvm: {label(source)} does not tell of the bridge that --ports describes: its local "
+        f"port is {wanted}, the bridges are {known}"
+    )
+
+
+def read_macs(source: str, vsctl: str | None, names: Names) -> tuple[MacEntry, ...]:
+    """The MAC table that a ``fdb/show`` printed."""
+    from flowvm.text.fdb import parse_fdb
+
+    if vsctl is None:
+        raise InputError("flowvm: --fdb needs --vsctl: without it NORMAL is not executed")
+    text = read_text(source)
+    with syntax_errors():
+        return parse_fdb(text, names.ports, file=label(source))
 
 
 def read_compiled(flows: str, ports: str | None, *, lenient: bool = False) -> BulkDump:

@@ -51,6 +51,24 @@ Connections = Annotated[
     ),
 ]
 
+Vsctl = Annotated[
+    str | None,
+    typer.Option(
+        "--vsctl",
+        metavar="SHOW",
+        help="What ovs-vsctl show printed: the VLANs of the ports, for NORMAL. Needs --ports.",
+    ),
+]
+
+Fdb = Annotated[
+    str | None,
+    typer.Option(
+        "--fdb",
+        metavar="FILE",
+        help="What NORMAL has learned already: what ovs-appctl fdb/show printed. Needs --vsctl.",
+    ),
+]
+
 Lenient = Annotated[
     bool,
     typer.Option("--lenient", help="Tell of lines that cannot be read, and go on without them."),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from flowvm.cli.inputs import STDIN, InputError, label, read_switch
-from flowvm.cli.options import Connections, Flows, Groups, Lenient, Meters, Ports
+from flowvm.cli.options import Connections, Fdb, Flows, Groups, Lenient, Meters, Ports, Vsctl
 
 if TYPE_CHECKING:
     from flowvm.replay import Tally
@@ -90,6 +90,8 @@ def replay(
     ports: Ports = None,
     groups: Groups = None,
     meters: Meters = None,
+    vsctl: Vsctl = None,
+    fdb: Fdb = None,
     conntrack: Connections = None,
     lenient: Lenient = False,
 ) -> None:
@@ -107,10 +109,12 @@ def replay(
         groups=groups,
         meters=meters,
         connections=conntrack,
+        vsctl=vsctl,
+        fdb=fdb,
     )
     if captures and out is not None:
         _only("--in", events=events, out_events=out_events, dump_after=dump_after)
-        files = (flows, ports, groups, meters, conntrack)
+        files = (flows, ports, groups, meters, conntrack, vsctl, fdb)
         if STDIN in files and any(text.endswith(f"={STDIN}") for text in captures):
             raise InputError("flowvm: a capture and flows cannot both come from standard input")
         from flowvm.cli.replay_captures import replay_captures
@@ -120,7 +124,7 @@ def replay(
     elif events is not None and out_events is not None:
         captures_only = {"in": captures, "tunnel": tunnel, "out": out, "start": start}
         _only("--events", **captures_only, until=until, json=as_json or None)
-        if events == STDIN in (flows, ports, groups, meters, conntrack):
+        if events == STDIN in (flows, ports, groups, meters, conntrack, vsctl, fdb):
             raise InputError("flowvm: events and flows cannot both come from standard input")
         _replay_events(read, events, out_events, dump_after)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowvm.cli.inputs import InputError, read_switch, syntax_errors
-from flowvm.cli.options import Connections, Flows, Groups, Lenient, Meters, Ports
+from flowvm.cli.options import Connections, Fdb, Flows, Groups, Lenient, Meters, Ports, Vsctl
 
 
 def trace(
@@ -32,6 +32,8 @@ def trace(
     ports: Ports = None,
     groups: Groups = None,
     meters: Meters = None,
+    vsctl: Vsctl = None,
+    fdb: Fdb = None,
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="SECONDS", help="How long after the dump it arrives."),
@@ -62,7 +64,14 @@ def trace(
     packet = br_flow if frame is None else _bytes(frame)
     port = _port(in_port)
     switch = read_switch(
-        flows, ports, lenient=lenient, groups=groups, connections=conntrack, meters=meters
+        flows,
+        ports,
+        lenient=lenient,
+        groups=groups,
+        connections=conntrack,
+        meters=meters,
+        vsctl=vsctl,
+        fdb=fdb,
     )
     try:
         with syntax_errors("BR_FLOW"):

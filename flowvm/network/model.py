@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from flowvm.pipeline.program import Program
-from flowvm.port_settings import MacEntry, PortSettings
+from flowvm.port_settings import BridgeSettings, MacEntry, PortSettings
 from flowvm.text.errors import FlowSyntaxError
 
 __all__ = ["Bridge", "Endpoint", "Interface", "MacEntry", "Missing", "Node", "Port"]
@@ -71,6 +71,12 @@ class Bridge:
     other_config: Mapping[str, str] = field(default_factory=_no_text)
     flood_vlans: frozenset[int] = frozenset()
     settings_known: bool = True
+
+    @property
+    def settings(self) -> BridgeSettings:
+        """What NORMAL goes by: the ports in their order, and what ``other_config`` says."""
+        ports = (port.settings for port in self.ports)
+        return BridgeSettings.of(ports, self.other_config, self.flood_vlans)
 
     def numbered(self, ports: Mapping[str, int]) -> Bridge:
         """This bridge, with the OpenFlow numbers of its interfaces as ``ports`` has them by name.

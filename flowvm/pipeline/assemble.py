@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from flowvm.actions.base import Operands, Operation
 from flowvm.actions.learning import LearnFlow
+from flowvm.actions.normal import NORMAL_READS, NORMAL_WRITES
 from flowvm.actions.timeout import CutTimeouts
 from flowvm.columns import Column
 from flowvm.fields import NW_FRAG_BITS
@@ -26,6 +27,7 @@ from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.program import NO_ENTRY, Program, Rules, Shape, Statistics, Subtable
 from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.subtable import KeyIndex, Mask
+from flowvm.port_settings import BridgeSettings
 
 Numbers = NDArray[np.int64]
 """Numbers of flows, counted in the order of the dump."""
@@ -188,16 +190,28 @@ def widened(program: Program, mask: Mask, operations: tuple[Operation, ...]) -> 
         *_timeouts(every),
         *([program.shortest_timeout] if program.shortest_timeout else []),
     ]
+    written = [program.written, *(operation.writes for operation in every)]
+    if program.bridge is not None and any(operation.may_choose_normal for operation in every):
+        masks.append(_mask(NORMAL_READS))
+        written.append(NORMAL_WRITES)
     learnable = dict(program.learnable)
     for table, columns in _learnable(every).items():
         learnable[table] = learnable.get(table, frozenset()) | columns
     return replace(
         program,
-        written=union(program.written, *(operation.writes for operation in every)),
+        written=union(*written),
         key=_key(masks, every),
         learnable=MappingProxyType(learnable),
         shortest_timeout=min(timeouts, default=None),
     )
+
+
+def with_bridge(program: Program, bridge: BridgeSettings) -> Program:
+    """The program where ``bridge`` is what NORMAL goes by."""
+    operations = tuple(o for shape in program.shapes for o in shape.operations)
+    if program.groups is not None:
+        operations += program.groups.operations
+    return widened(replace(program, bridge=bridge), program.key, operations)
 
 
 def _by_table_and_mask(
@@ -296,6 +310,10 @@ def _key(masks: Iterable[Mask], operations: list[Operation]) -> Mask:
     if Column.TP in bits:
         # Whether a lookup sees ports depends on the packet being a fragment.
         bits = dict(union(bits, NW_FRAG_BITS.mask))
+    return _mask(bits)
+
+
+def _mask(bits: Mapping[int, int]) -> Mask:
     return Mask(tuple(sorted(bits)), tuple(bits[column] for column in sorted(bits)))
 
 

@@ -41,6 +41,7 @@ from flowvm.pipeline.emission import PLAIN, EmissionLog, PacketInOptions, Reason
 from flowvm.pipeline.freezing import Freezer
 from flowvm.pipeline.group_run import GroupHits
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
+from flowvm.pipeline.mac_log import MacLog
 from flowvm.pipeline.original_tuple import have_original, swapped
 from flowvm.pipeline.recirculation import (
     NOT_FROZEN,
@@ -254,6 +255,7 @@ class Run:
         self.hits: list[Hits] = []
         self.consulted: list[Consulted] = []
         self.learned: list[LearnEvents] = []
+        self.macs = MacLog(self)
         self.timeout_cuts: list[TimeoutCut] = []
         self.emissions = EmissionLog(self)
         self.datapath = DatapathLog(self)

@@ -23,6 +23,7 @@ from flowvm.pipeline.ct_columns import tracking_of
 from flowvm.pipeline.engine import Entry, Recorder, Run, TimeoutCut
 from flowvm.pipeline.learning import Alterations, History
 from flowvm.pipeline.legs import Journal, Leg, offsets_of
+from flowvm.pipeline.mac_history import MacHistory
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.refreshes import Refreshes
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
@@ -129,6 +130,7 @@ class Machine:
         if len(removed):
             self._refreshes.forget()
         self._cache.drop_through(removed, self.state)
+        self._cache.drop_consulting(self.state.expire_macs())
 
     def _until_expiry(self, times: NDArray[np.int64]) -> int:
         """How many packets, from the first on, come before anything can expire that matters.
@@ -141,6 +143,8 @@ class Machine:
         horizon = self.state.deadline if minded else NEVER
         if program.shortest_timeout is not None:
             horizon = min(horizon, int(times[0]) + program.shortest_timeout * SECOND)
+        if self.state.macs is not None:
+            horizon = min(horizon, self.state.macs.horizon(int(times[0]) // SECOND) * SECOND - 1)
         return int(np.searchsorted(times, horizon, side="right"))
 
     def _before_outlived(self, steps: Steps, good: int) -> int:
@@ -243,6 +247,9 @@ class Machine:
         """
         state = self.state
         good = self._before_outlived(steps, steps.before_volatile())
+        if state.macs is not None:
+            seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
+            good = min(seen.fitting, seen.first_misled(steps.paths, steps.path_of[:good]))
         altered: list[Alterations] = []
         refreshed = self._refreshes.of(state, steps.paths.learned, steps.tally(good).members)
         if refreshed is not None:
@@ -263,6 +270,9 @@ class Machine:
                 self._refreshes.forget()
             else:
                 self._refreshes.look(state, steps.paths.learned)
+        if state.macs is not None:
+            seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
+            self._cache.drop_consulting(seen.apply(state.macs, steps.times))
         for cut in steps.paths.cuts:
             self._cut_timeouts(steps, good, cut)
         state.now = max(state.now, int(steps.times[good - 1]))

@@ -30,7 +30,9 @@ class Paths:
     """Some paths; what is known of them is in columns of one entry a path.
 
     ``volatile`` marks a path whose outcome holds for the very moment it was run at only.
-    ``consults`` are its lookups in tables that flows are learned into, with the key of each.
+    ``consults`` are its lookups in tables that flows are learned into, with the key of each;
+    ``consulted_macs`` and ``sightings`` are those in the MAC table, and what it is taught
+    (:mod:`flowvm.pipeline.mac_log`).
     ``steps`` are what else than output the datapath does (:mod:`flowvm.pipeline.recirculation`).
     ``hits`` and ``group_hits`` say by how many bytes packets have ``grown`` when they are counted.
     """
@@ -48,6 +50,8 @@ class Paths:
     cuts: tuple[TimeoutCut, ...]
     group_hits: Ragged
     steps: Ragged
+    consulted_macs: Ragged
+    sightings: Ragged
 
     def __len__(self) -> int:
         return len(self.verdict)
@@ -81,11 +85,13 @@ class Paths:
             tuple(run.timeout_cuts),
             _group_hits(run, n),
             run.datapath.seal(voided),
+            *run.macs.seal(n),
         )
 
     def plain(self) -> NDArray[np.bool_]:
         """Which of them change nothing but counters."""
         plain = ~self.volatile
+        plain &= self.sightings.counts == 0
         for events in self.learned:
             plain[events.packets] = False
         for cut in self.cuts:
@@ -109,6 +115,8 @@ class Paths:
             (*self.cuts, *(cut.shifted(n) for cut in other.cuts)),
             self.group_hits.extended(other.group_hits),
             self.steps.extended(other.steps),
+            self.consulted_macs.extended(other.consulted_macs),
+            self.sightings.extended(other.sightings),
         )
 
 
@@ -238,6 +246,15 @@ class PathCache:
             gone |= np.isin(state.rules.table, shared)
         through = np.zeros(len(self.paths), bool)
         through[self.paths.hits.owner_of_entries()[gone[self.paths.hits["rule"]]]] = True
+        self.drop(through)
+
+    def drop_consulting(self, macs: NDArray[np.uint64]) -> None:
+        """Forget the paths that looked one of ``macs`` up in the MAC table."""
+        if self.paths is None or not len(macs):
+            return
+        consulted = self.paths.consulted_macs
+        through = np.zeros(len(self.paths), bool)
+        through[consulted.owner_of_entries()[np.isin(consulted["key"], macs)]] = True
         self.drop(through)
 
 

@@ -14,8 +14,10 @@ from flowvm.columns import Column
 from flowvm.flow import Flow
 from flowvm.names import Names
 from flowvm.packet.encode import needed_to_rewrite
+from flowvm.pipeline.bundles import Bundles
 from flowvm.pipeline.conjunction import Conjunctions
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
+from flowvm.port_settings import BridgeSettings
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Operation
@@ -113,6 +115,15 @@ class Program:
 
     meters: tuple[MeterConfig, ...] | None = None
     """The meters of the switch; ``None`` if nothing is known of them."""
+
+    bridge: BridgeSettings | None = None
+    """What NORMAL goes by; ``None`` if nothing is known of it."""
+
+    @cached_property
+    def bundles(self) -> Bundles:
+        """The ports that NORMAL knows."""
+        assert self.bridge is not None
+        return Bundles(self.bridge.ports, self.names.no_flood)
 
     @cached_property
     def conjunctions(self) -> Conjunctions:

@@ -15,10 +15,11 @@ from flowvm.pipeline.edit import Edit
 from flowvm.pipeline.emission import PacketInOptions
 from flowvm.pipeline.group_stats import GroupCounters
 from flowvm.pipeline.learning import LearnTemplate, Target
+from flowvm.pipeline.mac_table import Keys, MacTable
 from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.recirculation import DatapathStep, Frozen, Numbered
-from flowvm.pipeline.rules import NEVER, RuleColumns
+from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class State:
         self._n_owning = 0, 0
         self.groups = GroupCounters.of(program.groups) if program.groups else None
         self.meters = None if program.meters is None else MeterTable.of(program.meters)
+        self.macs = None if program.bridge is None else MacTable.of(program.bridge)
         self.edits: dict[int, Edit] = {}
         self.connections = ConnectionTable()
         self.frozen: Numbered[Frozen] = Numbered()
@@ -137,6 +139,7 @@ class State:
         twin._n_owning = self._n_owning
         twin.groups = self.groups.copy() if self.groups else None
         twin.meters = None if self.meters is None else self.meters.copy()
+        twin.macs = None if self.macs is None else self.macs.copy()
         twin.edits = dict(self.edits)
         twin.connections = self.connections.copy()
         # What numbers stand for never changes.
@@ -338,6 +341,10 @@ class State:
                 gone += self.remove(rule)
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
         return np.array(gone, np.int64)
+
+    def expire_macs(self) -> Keys:
+        """Let go the MAC addresses whose time is over; returns their keys."""
+        return np.zeros(0, np.uint64) if self.macs is None else self.macs.expire(self.now // SECOND)
 
     def remove(self, rule: int) -> list[int]:
         """Take ``rule`` out of its table, and what it learned with ``delete_learned``.

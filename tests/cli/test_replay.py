@@ -155,7 +155,8 @@ def test_packets_that_come_to_no_end_are_counted(replay: Replay, tmp_path: Path)
     assert ended.status == 0
     assert ended.err.splitlines() == [
         "flowvm: error: Recursion too deep: 1 of 3 packets, the first is 0",
-        "flowvm: unsupported: NORMAL: 2 of 3 packets, the first is 1",
+        "flowvm: unsupported: NORMAL without knowing the bridge's ports (--ports, --vsctl): "
+        "2 of 3 packets, the first is 1",
     ]
 
 

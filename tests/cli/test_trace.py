@@ -93,7 +93,11 @@ def test_outputs_come_in_the_order_of_the_actions(flowvm: Run, tmp_path: Path, s
         ("output:2", "output", "output to 2"),
         ("output:2,output:3,output:2", "output", "output to 2, 3"),
         ("CONTROLLER", "controller", "sent to CONTROLLER (action)"),
-        ("NORMAL", "unsupported", "NORMAL"),
+        (
+            "NORMAL",
+            "unsupported",
+            "NORMAL without knowing the bridge's ports (--ports, --vsctl)",
+        ),
         ("output:2,resubmit(,0)", "error", "over max translation depth 64"),
     ],
 )
