@@ -89,7 +89,7 @@ class Tally:
     def _add_paths(self, result: Result, lengths: Numbers) -> None:
         for part in result.stretches:
             paths = part.paths
-            owners, path_of = part.legs
+            owners, path_of = part.translations
             members = np.bincount(path_of, minlength=len(paths))
             taken = np.flatnonzero(members)
             entries, which = paths.hits.of_owners(taken)

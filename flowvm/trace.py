@@ -242,7 +242,7 @@ def _reason(
 ) -> str:
     problems = [step.text for step in steps if step.kind is Kind.ERROR]
     match verdict:
-        case Verdict.UNSUPPORTED:
+        case Verdict.UNSUPPORTED | Verdict.HELD:
             return result.reason(0)
         case Verdict.ERROR:
             return problems[-1] if problems else result.reason(0)

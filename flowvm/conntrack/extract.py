@@ -9,12 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from flowvm.conntrack.headers import (
+    FRAGMENT,
+    IPV4_HEADER,
+    IPV6_HEADER,
+    MalformedError,
+    follow_ipv6,
+    number,
+    sums_up,
+)
 from flowvm.conntrack.key import Endpoint, Key
 from flowvm.fields import ETH_TYPE_IP, ETH_TYPE_IPV6
 from flowvm.protocols import ICMP, ICMPV6, TCP, UDP
 
-_IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER, _UDP_HEADER, _ICMP_HEADER = 20, 40, 20, 8, 8
-_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION = 0, 43, 44, 51, 60
+_TCP_HEADER, _UDP_HEADER, _ICMP_HEADER = 20, 8, 8
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 TIMESTAMP, TIMESTAMP_REPLY = 13, 14
@@ -35,10 +43,6 @@ _ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 _ICMPV6_ERRORS = frozenset({1, 2, 3, 4})
 _QUOTED = 8
 """Bytes of a transport header that an ICMP error for IPv4 has to quote."""
-
-
-class FragmentError(Exception):
-    """The packet is a fragment: what becomes of it depends on the others of its datagram."""
 
 
 class Segment(NamedTuple):
@@ -80,14 +84,10 @@ class Datagram:
     end: int
 
 
-class _Invalid(Exception):  # noqa: N818
-    """The packet belongs to no connection."""
-
-
 def extract(datagram: Datagram, zone: int) -> Facts | None:
     """What ``datagram`` says of its connection in ``zone``; ``None`` for an invalid packet.
 
-    Raises FragmentError for a fragment.
+    A fragment is one.
     """
     if datagram.l3 < 0:
         return None
@@ -99,7 +99,7 @@ def extract(datagram: Datagram, zone: int) -> Facts | None:
             return None
         network = Key(Endpoint(source), Endpoint(destination), datagram.eth_type, protocol, zone)
         return _transport(datagram, network)
-    except _Invalid:
+    except MalformedError:
         return None
 
 
@@ -110,49 +110,32 @@ def _network(
     if eth_type == ETH_TYPE_IP:
         return _ipv4(frame, at, end, checked=checked)
     if eth_type == ETH_TYPE_IPV6:
-        return _ipv6(frame, at, end, fragments=checked)
-    raise _Invalid
+        return _ipv6(frame, at, end)
+    raise MalformedError
 
 
 def _ipv4(frame: bytes, at: int, end: int, *, checked: bool) -> tuple[int, int, int, int]:
-    if end - at < _IPV4_HEADER:
-        raise _Invalid
+    if end - at < IPV4_HEADER:
+        raise MalformedError
     size = (frame[at] & 0xF) * 4
-    if size < _IPV4_HEADER or end - at < size:
-        raise _Invalid
-    if _number(frame, at + 6, 2) & 0x3FFF:
-        if checked:
-            raise FragmentError
-        raise _Invalid
+    if size < IPV4_HEADER or end - at < size or number(frame, at + 6, 2) & 0x3FFF:
+        raise MalformedError
     if checked and not sums_up(frame[at : at + size]):
-        raise _Invalid
-    return _number(frame, at + 12, 4), _number(frame, at + 16, 4), frame[at + 9], at + size
+        raise MalformedError
+    return number(frame, at + 12, 4), number(frame, at + 16, 4), frame[at + 9], at + size
 
 
-def _ipv6(frame: bytes, at: int, end: int, *, fragments: bool) -> tuple[int, int, int, int]:
-    if end - at < _IPV6_HEADER:
-        raise _Invalid
-    source, destination = _number(frame, at + 8, 16), _number(frame, at + 24, 16)
-    protocol = frame[at + 6]
-    at += _IPV6_HEADER
-    while protocol in (_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION):
-        if end - at < 8:
-            raise _Invalid
-        following = frame[at]
-        if protocol == _FRAGMENT:
-            if _number(frame, at + 2, 2):
-                if fragments:
-                    raise FragmentError
-                raise _Invalid
-            at += 8
-        elif protocol == _AUTHENTICATION:
-            at += (frame[at + 1] + 2) * 4
-        else:
-            at += (frame[at + 1] + 1) * 8
-        if at > end:
-            raise _Invalid
-        protocol = following
-    return source, destination, protocol, at
+def _ipv6(frame: bytes, at: int, end: int) -> tuple[int, int, int, int]:
+    if end - at < IPV6_HEADER:
+        raise MalformedError
+    source, destination = number(frame, at + 8, 16), number(frame, at + 24, 16)
+    *extensions, last = follow_ipv6(frame, at, end)
+    for extension in extensions:
+        if extension.protocol == FRAGMENT and number(frame, extension.at + 2, 2):
+            raise MalformedError
+    if last.protocol == FRAGMENT:
+        raise MalformedError
+    return source, destination, last.protocol, last.at
 
 
 def _transport(datagram: Datagram, network: Key) -> Facts:
@@ -162,24 +145,24 @@ def _transport(datagram: Datagram, network: Key) -> Facts:
     match network.protocol:
         case 6:
             if size < _TCP_HEADER:
-                raise _Invalid
+                raise MalformedError
             header = (frame[at + 12] >> 4) * 4
             if header < _TCP_HEADER or header > size:
-                raise _Invalid
+                raise MalformedError
             _check(datagram, network)
             return Facts(_with_ports(frame, at, network), False, _segment(frame, at, size), kind)
         case 17:
             if size < _UDP_HEADER:
-                raise _Invalid
-            length = _number(frame, at + 4, 2)
+                raise MalformedError
+            length = number(frame, at + 4, 2)
             if length < _UDP_HEADER or length > size:
-                raise _Invalid
-            if not (is_ipv4 and _number(frame, at + 6, 2) == 0):
+                raise MalformedError
+            if not (is_ipv4 and number(frame, at + 6, 2) == 0):
                 _check(datagram, network)
             return Facts(_with_ports(frame, at, network), icmp_type=kind)
         case 1 if is_ipv4:
             if not sums_up(frame[at : datagram.end]):
-                raise _Invalid
+                raise MalformedError
             return _icmp(datagram, network, _ICMP_ERRORS)
         case 58 if not is_ipv4:
             _check(datagram, network)
@@ -190,14 +173,14 @@ def _transport(datagram: Datagram, network: Key) -> Facts:
 def _icmp(datagram: Datagram, network: Key, errors: frozenset[int]) -> Facts:
     frame, at, end = datagram.frame, datagram.l4, datagram.end
     if end - at < _ICMP_HEADER:
-        raise _Invalid
+        raise MalformedError
     if frame[at] not in errors:
         return Facts(_with_identifier(frame, at, network), icmp_type=frame[at])
     source, destination, protocol, inner = _network(
         frame, network.eth_type, at + _ICMP_HEADER, end, checked=False
     )
     if source != network.destination.address:
-        raise _Invalid
+        raise MalformedError
     quoted = network._replace(
         source=Endpoint(source), destination=Endpoint(destination), protocol=protocol
     )
@@ -212,19 +195,19 @@ def _quoted_transport(frame: bytes, at: int, size: int, network: Key) -> Key:
     if protocol in (TCP, UDP):
         whole = _TCP_HEADER if protocol == TCP else _UDP_HEADER
         if size < (_QUOTED if is_ipv4 else whole):
-            raise _Invalid
+            raise MalformedError
         return _with_ports(frame, at, network)
     if protocol == (ICMP if is_ipv4 else ICMPV6):
         if size < _ICMP_HEADER:
-            raise _Invalid
+            raise MalformedError
         return _with_identifier(frame, at, network)
     return network
 
 
 def _with_ports(frame: bytes, at: int, network: Key) -> Key:
-    source, destination = _number(frame, at, 2), _number(frame, at + 2, 2)
+    source, destination = number(frame, at, 2), number(frame, at + 2, 2)
     if not source or not destination:
-        raise _Invalid
+        raise MalformedError
     return network._replace(
         source=Endpoint(network.source.address, source),
         destination=Endpoint(network.destination.address, destination),
@@ -232,10 +215,10 @@ def _with_ports(frame: bytes, at: int, network: Key) -> Key:
 
 
 def _with_identifier(frame: bytes, at: int, network: Key) -> Key:
-    kind, code, identifier = frame[at], frame[at + 1], _number(frame, at + 4, 2)
+    kind, code, identifier = frame[at], frame[at + 1], number(frame, at + 4, 2)
     replies = ICMP_REPLIES if network.eth_type == ETH_TYPE_IP else ICMPV6_REPLIES
     if kind not in replies or code:
-        raise _Invalid
+        raise MalformedError
     return network._replace(
         source=Endpoint(network.source.address, identifier, kind),
         destination=Endpoint(network.destination.address, identifier, replies[kind]),
@@ -245,10 +228,10 @@ def _with_identifier(frame: bytes, at: int, network: Key) -> Key:
 def _segment(frame: bytes, at: int, size: int) -> Segment:
     header = (frame[at + 12] >> 4) * 4
     return Segment(
-        _number(frame, at + 12, 2) & 0xFFF,
-        _number(frame, at + 4, 4),
-        _number(frame, at + 8, 4),
-        _number(frame, at + 14, 2),
+        number(frame, at + 12, 2) & 0xFFF,
+        number(frame, at + 4, 4),
+        number(frame, at + 8, 4),
+        number(frame, at + 14, 2),
         size - header,
         frame[at + _TCP_HEADER : at + header],
     )
@@ -268,17 +251,4 @@ def _check(datagram: Datagram, network: Key) -> None:
         )
     )
     if not sums_up(pseudo + body):
-        raise _Invalid
-
-
-def sums_up(data: bytes) -> bool:
-    """Whether the one's complement sum of ``data``, which includes its checksum, is right."""
-    if len(data) % 2:
-        data += b"\0"
-    # The order of bytes makes no difference to whether a sum is all ones.
-    total = sum(memoryview(data).cast("H"))
-    return total > 0 and total % 0xFFFF == 0
-
-
-def _number(frame: bytes, at: int, size: int) -> int:
-    return int.from_bytes(frame[at : at + size], "big")
+        raise MalformedError

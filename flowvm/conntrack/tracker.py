@@ -49,9 +49,13 @@ def track(
 ) -> Translation | None:
     """Send a packet through; ``tracking`` changes, and the result is what NAT makes of it.
 
-    Raises FragmentError for a fragment and UnpredictableError where Open vSwitch's answer
-    cannot be told; the table has not changed then.
+    Raises UnpredictableError where Open vSwitch's answer cannot be told; the table has not changed
+    then.
     """
+    if tracking.state == INVALID:
+        # That is what reassembly found a fragment to be.
+        _describe(tracking, request.zone, None, None)
+        return None
     known = tracking.connection
     helper = _helper_for(datagram, request.helper)
     if known is not None and known.key.zone == request.zone and not request.force and not helper:

@@ -40,6 +40,17 @@ def translate(frame: bytes, translation: Translation) -> bytes:
     is_ipv4 = int(read(decoded.columns, ETH_TYPE_BITS)[0]) == ETH_TYPE_IP
     if translation.quoted is not None:
         return _Error(frame, decoded.layout, is_ipv4=is_ipv4).translated(translation)
+    behind, l4 = int(decoded.layout.l3[0]) + 40, int(decoded.layout.l4[0])
+    if not is_ipv4 and l4 > behind:
+        # Checksums are kept as if there were no extension headers.
+        plain = bytearray(frame[:behind] + frame[l4:])
+        plain[behind - 34] = translation.protocol
+        plain[behind - 36 : behind - 34] = (
+            int.from_bytes(plain[behind - 36 : behind - 34], "big") - (l4 - behind)
+        ).to_bytes(2, "big")
+        changed = bytearray(translate(bytes(plain), translation))
+        changed[behind - 36 : behind - 33] = frame[behind - 36 : behind - 33]
+        return bytes(changed[:behind] + frame[behind:l4] + changed[behind:])
     after = decoded.columns.copy()
     for bits, address in (
         (IPV4_SRC_BITS if is_ipv4 else IPV6_SRC_BITS, translation.source),

@@ -46,7 +46,8 @@ class Leg:
 
     ``number`` tells legs of a stretch apart; those that arrive have the lowest ones. ``place`` puts
     legs in the order in which they are executed. ``offsets`` are where the headers of ``frame``
-    are, if that is known. ``resumed`` is ``None`` for an arrival.
+    are, if that is known. ``resumed`` is ``None`` for an arrival. ``joins`` marks a fragment that
+    goes on in the middle of the path of another packet.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Leg:
     path: int = -1
     offsets: Offsets | None = None
     resumed: Resumption | None = None
+    joins: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,9 @@ class Travels:
     ``owners`` is the packet of each leg that did not arrive, and ``path_of`` its path; ``columns``
     (columns, legs) and ``frames`` are what it began with. ``segments`` are runs of emissions in
     their order: leg, first and last + 1 of its path's; ``replaced`` are the bytes of those that
-    are not what the headers say; ``stopped`` why packets did not come to an end of their own.
+    are not what the headers say; ``unsupported`` and ``lost`` why packets did not come to an end
+    of their own; ``held`` are those that wait, and ``joined`` tells which legs are fragments that
+    went on in the middle of another packet's path.
     """
 
     owners: NDArray[np.int64]
@@ -79,6 +83,8 @@ class Travels:
     replaced: dict[tuple[int, int], bytes]
     unsupported: dict[int, str]
     lost: dict[int, str]
+    held: frozenset[int]
+    joined: NDArray[np.bool_]
 
     def emitted(self, counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The legs and the entries of all that leaves, in order.
@@ -100,6 +106,7 @@ class Journal:
     replaced: dict[tuple[int, int], bytes] = field(default_factory=dict)
     unsupported: dict[int, str] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
 
     def finish(self, arrived: int) -> Travels:
         """All of it, if so many packets arrived in fact."""
@@ -121,4 +128,6 @@ class Journal:
             replaced,
             self.unsupported,
             self.lost,
+            frozenset(self.held),
+            np.array([leg.joins for leg in self.legs], bool),
         )

@@ -211,8 +211,8 @@ class Machine:
         journal = Journal(len(path_of))
         written = sorted(self.state.program.written.items())
         state = self.state
-        world = World(guide, journal, state.connections, state.steps, written, meters=state.meters)
-        world.ct_next = self._ct_next
+        world = World(guide, journal, state.connections, state.fragments, state.steps, written)
+        world.meters, world.ct_next = state.meters, self._ct_next
         good = 0
         offsets = offsets_of(batch.frames.take(np.arange(first, first + len(path_of))))
         counted = self._counted(batch.frames.lengths[first : first + len(path_of)]).tolist()

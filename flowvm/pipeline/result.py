@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowvm.pipeline.paths import Paths
 
 ETHERNET_HEADER = 14
+HELD = "held by connection tracking for the other fragments of its datagram"
 
 
 class Verdict(IntEnum):
@@ -33,12 +34,14 @@ class Verdict(IntEnum):
     CONTROLLER = 2
     UNSUPPORTED = 3
     ERROR = 4
+    HELD = 5
+    """It waits in connection tracking for the other fragments of its datagram."""
 
     def __str__(self) -> str:
         return self.name.lower()
 
 
-_RANK = np.array([2, 0, 1, 4, 3], np.int8)
+_RANK = np.array([3, 0, 2, 5, 4, 1], np.int8)
 """How much each verdict on a part of a packet's way says about the whole."""
 
 
@@ -62,9 +65,18 @@ class Stretch:
             np.concatenate([self.path_of, self.travels.path_of]),
         )
 
+    @property
+    def translations(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As ``legs``, but for those that did not come to their path by a translation."""
+        owners, paths = self.legs
+        if self.travels is None or not self.travels.joined.any():
+            return owners, paths
+        own = np.concatenate([np.ones(len(self.path_of), bool), ~self.travels.joined])
+        return owners[own], paths[own]
+
     def last_paths(self) -> NDArray[np.int64]:
         """The path of the last leg of each packet."""
-        owners, paths = self.legs
+        owners, paths = self.translations
         last = np.empty(len(self.path_of), np.int64)
         last[owners] = paths
         return last
@@ -95,6 +107,8 @@ class Stretch:
         ):
             where = np.array(list(stopped), np.int64)
             rank[where] = np.maximum(rank[where], _RANK[verdict])
+        held = np.array(list(self.travels.held), np.int64)
+        rank[held] = np.maximum(rank[held], _RANK[Verdict.HELD])
         return np.argsort(_RANK).astype(np.int8)[rank]
 
 
@@ -187,7 +201,7 @@ class Result:
         """Why those packets stopped that did not come to an end of their own."""
         found = {}
         for part in self.stretches:
-            owners, paths = part.legs
+            owners, paths = part.translations
             for path, why in part.paths.stopped.items():
                 for packet in owners[paths == path].tolist():
                     found[part.first + packet] = why
@@ -200,6 +214,8 @@ class Result:
         """Why, in words; ``""`` where the outputs say it all."""
         if packet in self.stopped:
             return self.stopped[packet]
+        if self.verdict(packet) is Verdict.HELD:
+            return HELD
         if self.verdict(packet) is not Verdict.DROP:
             return ""
         if self.batch.frames.lengths[packet] < ETHERNET_HEADER:
@@ -213,7 +229,7 @@ class Result:
         """The flows that learn actions made or made again: packet and flow, in packet order."""
         found: list[tuple[int, int, int, Flow]] = []
         for part in self.stretches:
-            owners, paths = part.legs
+            owners, paths = part.translations
             for events in part.paths.learned:
                 operations = state.shapes[events.shape].operations
                 flows = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.conntrack.fragments import FragmentStore
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.conjunction import find_rules
@@ -115,6 +116,7 @@ class State:
         self.macs = None if program.bridge is None else MacTable.of(program.bridge)
         self.edits: dict[int, Edit] = {}
         self.connections = ConnectionTable()
+        self.fragments = FragmentStore()
         self.frozen: Numbered[Frozen] = Numbered()
         self.steps: Numbered[DatapathStep] = Numbered()
         self.packet_ins: Numbered[PacketInOptions] = Numbered()
@@ -142,6 +144,7 @@ class State:
         twin.macs = None if self.macs is None else self.macs.copy()
         twin.edits = dict(self.edits)
         twin.connections = self.connections.copy()
+        twin.fragments = self.fragments.copy()
         # What numbers stand for never changes.
         twin.frozen = self.frozen
         twin.steps = self.steps

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
-from flowvm.conntrack.extract import Datagram, FragmentError
-from flowvm.conntrack.nat import (
-    Translation,
-    UnpredictableError,
-)
+from flowvm.conntrack.extract import Datagram
+from flowvm.conntrack.fragments import BATCH, Assembly, Fragment, FragmentStore
+from flowvm.conntrack.nat import Translation, UnpredictableError
 from flowvm.conntrack.request import Request, Tracking
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
@@ -32,6 +30,7 @@ from flowvm.packet.frames import Frames
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.ct_columns import set_tracking
 from flowvm.pipeline.emission import UNLIMITED
+from flowvm.pipeline.joining import fragment_context, share_headers
 from flowvm.pipeline.legs import Journal, Leg, Resumption, offsets_of
 from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.paths import Paths
@@ -52,6 +51,8 @@ _NO_COMMIT = -1
 _CONJ_ID = _DP_HASH = (1 << 32) - 1
 _TRACKED_HEADERS = slice(Column.NW, Column.TP + 1)
 """Header columns whose rewriting makes the datapath forget the packet's connection."""
+_AFTER_FORKS = 1 << 32
+_REWRITTEN = "rewriting of fragments together with a packet of other headers"
 
 
 class Guide(Protocol):
@@ -71,6 +72,7 @@ class World:
     guide: Guide
     journal: Journal
     connections: ConnectionTable
+    fragments: FragmentStore
     steps: Numbered[DatapathStep]
     written: Sequence[tuple[int, int]]
     now: int = 0
@@ -125,37 +127,89 @@ class Traveller:
         self._place = 0
         self._passed_over = 0
         self._pretended: Request | None = None
-        self._dropped = False
+        self._dropped = self._performed = self._tracked = self._gone = False
+        self._assembly: Assembly | None = None
+        self._n_joined = self._born = 0
+        self._rank: tuple[int, ...] = ()
+        self._alike = True
         self.tracking = leg.tracking
 
     def go(self) -> None:
-        """Execute the leg, and the legs that begin in it."""
+        """Execute the leg, and the legs that begin in it.
+
+        Fragments that connection tracking holds no more join the packet for the rest of its path.
+        """
         leg, steps = self._leg, self._steps
         self._moments.append(self._moment())
-        done = 0
-        for entry in range(int(steps.starts[leg.path]), int(steps.starts[leg.path + 1])):
-            position = int(steps["position"][entry])
-            self._emit(done, position)
-            done = position
-            step = self._world.steps[int(steps["step"][entry])]
-            if self._passes_over(step):
-                self._moments.append(self._moment())
-                continue
+        batch, done = [self], 0
+        first, last = int(steps.starts[leg.path]), int(steps.starts[leg.path + 1])
+        try:
+            for entry in range(first, last):
+                position = int(steps["position"][entry])
+                _emit(batch, done, position)
+                done = position
+                for member in batch:
+                    member._perform(entry)
+                if any(member._tracked for member in batch):
+                    self._let_join(batch)
+                batch = [member for member in batch if not member._gone]
+                for member in batch:
+                    member._end_step(int(steps["frozen"][entry]))
+            _emit(batch, done, self._emissions.counts_of(leg.path))
+        except UnpredictableError as error:
+            self._world.journal.unsupported.setdefault(leg.packet, str(error))
+
+    def _perform(self, entry: int) -> None:
+        """Execute a step, unless it is passed over."""
+        steps = self._steps
+        step = self._world.steps[int(steps["step"][entry])]
+        self._tracked = False
+        self._performed = not self._passes_over(step)
+        if self._performed:
             self._advance(int(steps["commit"][entry]))
-            try:
-                step.perform(self, steps["values"][:, entry].tolist())
-            except (FragmentError, UnpredictableError) as error:
-                why = str(error) or "ct of a fragment"
-                self._world.journal.unsupported.setdefault(leg.packet, why)
-                return
-            frozen = int(steps["frozen"][entry])
-            if frozen:
-                self._fork(frozen)
-            if self._pretended is not None:
-                self._end_pretence(self._pretended)
-            self._moments.append(self._moment())
-            self._place += 2
-        self._emit(done, self._emissions.counts_of(leg.path))
+            step.perform(self, steps["values"][:, entry].tolist())
+
+    def _end_step(self, frozen: int) -> None:
+        """Let a copy of the packet go on, if one does after this step."""
+        if frozen and self._performed and not self._dropped:
+            self._fork(frozen)
+        if self._pretended is not None:
+            self._end_pretence(self._pretended)
+        self._moments.append(self._moment())
+        self._place += 2
+
+    def _let_join(self, batch: list[Traveller]) -> None:
+        """Add the fragments that are released when packets have been tracked."""
+        world = self._world
+        room = BATCH - sum(not member._dropped for member in batch)
+        for fragment in world.fragments.release(world.now, room):
+            batch.append(self._joined(fragment))
+        for member in batch:
+            if member._assembly is not None and not member._assembly.sent:
+                world.journal.held.add(member._leg.packet)
+            member._assembly = None
+
+    def _joined(self, fragment: Fragment) -> Traveller:
+        """A fragment that goes on from here."""
+        world, leg, datagram = self._world, self._leg, fragment.datagram
+        self._n_joined += 1
+        new = replace(
+            leg,
+            number=world.journal.n + len(world.journal.legs) + len(world.waiting),
+            frame=datagram.frame,
+            tracking=fragment.tracking,
+            offsets=(datagram.l3, datagram.l4, len(datagram.frame) - datagram.end),
+            joins=True,
+        )
+        world.journal.legs.append(new)
+        member = Traveller(world, new)
+        member._commit, member._place = self._commit, self._place
+        member._rank = (self._n_joined,)
+        member._translated = member._performed = True
+        member._alike = share_headers(self._header(self._commit), new.frame)
+        member._born = len(self._moments)
+        member._moments = [member._moment()] * member._born
+        return member
 
     # -- what steps ask ---------------------------------------------------------------------------
 
@@ -165,9 +219,29 @@ class Traveller:
         if world.ct_next is not None:
             self._pretended = request
             return
-        translation = track(world.connections, self._datagram(), self.tracking, request, world.now)
+        self._tracked = True
+        datagram, now = self._datagram(), world.now
+        context = fragment_context(self._leg.columns)
+        held = world.fragments.take(datagram, self.tracking, request.zone, context, now)
+        if held is not None:
+            self._hold(held, request)
+            return
+        translation = track(world.connections, datagram, self.tracking, request, now)
         if translation is not None:
             self._translate(translation)
+
+    def _hold(self, assembly: Assembly, request: Request) -> None:
+        """Stop here, as a fragment; if it was the last that lacked, the datagram is tracked."""
+        world = self._world
+        self._dropped, self._assembly = True, assembly
+        whole = world.fragments.close(assembly) if assembly.is_complete else None
+        if whole is None:
+            return
+        tracking = assembly.fragments[0].tracking.copy()
+        translation = track(world.connections, whole, tracking, request, world.now)
+        if translation is not None:
+            whole = replace(whole, frame=translate(whole.frame, translation))
+        assembly.settle(whole, tracking)
 
     def _end_pretence(self, request: Request) -> None:
         """Go on after a pretended ct action: untracked, and translated if that was asked for."""
@@ -218,6 +292,7 @@ class Traveller:
 
     def come_back(self, steps: int) -> None:
         """Be again what the packet was after so many steps."""
+        self._gone = steps < self._born
         moment = self._moments[steps]
         self._frame, self._commit = moment.frame, moment.commit
         self._translated = moment.translated
@@ -253,18 +328,22 @@ class Traveller:
 
     def _frame_at(self, commit: int) -> tuple[bytes, bool]:
         """The packet's bytes at a commit, and whether headers of its connection changed."""
-        frame, chain = self._frame, []
+        frame, chain, leg = self._frame, [], self._leg
         at = commit
         while at not in (self._commit, _NO_COMMIT):
             chain.append(at)
             at = int(self._commits["parent"][self._first_commit + at])
         if at != self._commit:
-            frame = self._leg.frame
+            frame = leg.frame
+            if leg.joins:
+                raise UnpredictableError(_REWRITTEN)
         before = self._base(at)
         moved = False
         for number in reversed(chain):
             after = self._header(number)
             if (before[Column.ETH_SRC :] != after[Column.ETH_SRC :]).any():
+                if not self._alike or (leg.joins and before[Column.TP] != after[Column.TP]):
+                    raise UnpredictableError(_REWRITTEN)
                 moved |= bool((before[_TRACKED_HEADERS] != after[_TRACKED_HEADERS]).any())
                 frame = rewrite(Frames.of([frame]), before[:, None], after[:, None])[0]
             before = keep_network(after[:, None], before[:, None])[:, 0]
@@ -285,11 +364,11 @@ class Traveller:
             if moved:
                 self.tracking.connection = None
 
-    def _emit(self, first: int, last: int) -> None:
+    def _emit(self, first: int, last: int, *order: int) -> None:
         if first == last or self._passed_over or self._dropped:
             return
         number, journal = self._leg.number, self._world.journal
-        place = (*self._leg.place, self._place)
+        place = (*self._leg.place, self._place, *order, *self._rank)
         journal.segments.append((place, number, first, last))
         if not self._translated:
             return
@@ -321,7 +400,7 @@ class Traveller:
             columns,
             self._frame,
             self.tracking.copy(),
-            (*leg.place, self._place + 1),
+            (*leg.place, self._place + 1, *(_AFTER_FORKS + rank for rank in self._rank)),
             leg.depth + 1,
             offsets=leg.offsets if self._frame is leg.frame else None,
             resumed=Resumption(None if self._decoded else self.tracking.state),
@@ -332,3 +411,13 @@ class Traveller:
             world.resume(copy)
         else:
             world.waiting.append((copy, self._pretended))
+
+
+def _emit(batch: list[Traveller], first: int, last: int) -> None:
+    """Let packets that go together leave: by one port after the other, all of them by each."""
+    if len(batch) == 1:
+        batch[0]._emit(first, last)
+        return
+    for entry in range(first, last):
+        for member in batch:
+            member._emit(entry, entry + 1, entry)

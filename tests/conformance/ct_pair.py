@@ -41,7 +41,10 @@ class Pair:
         self.bridge.warp(milliseconds)
 
     def send(self, port: int, frame: bytes) -> list[tuple[int, bytes]]:
-        """Send a frame to both; what leaves, in order, and the connections must be the same."""
+        """Send a frame to both; what leaves, in order, and the connections must be the same.
+
+        Returns what leaves flowvm.
+        """
         self.history.append(f"{port} {frame.hex()}")
         outcome = self.bridge.send(port, frame)
         batch = PacketBatch.of(Frames.of([frame]), port, self.now * MILLISECOND)
@@ -52,13 +55,13 @@ class Pair:
         told = [frame for port, frame in ours if port == ReservedPort.CONTROLLER]
         heard = [packet.frame for packet in self.bridge.packet_ins()]
         assert told == heard, self._story(f"told the controller: {told}\nnot\n{heard}")
-        ours = [(port, frame) for port, frame in ours if port != ReservedPort.CONTROLLER]
+        ours = emitted = [(port, frame) for port, frame in ours if port != ReservedPort.CONTROLLER]
         theirs = [(emission.port, emission.frame) for emission in outcome]
         if not outcome.ordered:
-            ours, theirs = sorted(ours), sorted(theirs)
+            ours, theirs = _by_port(ours), _by_port(theirs)
         assert ours == theirs, self._story(f"emitted:\n{_hex(ours)}\nnot\n{_hex(theirs)}")
         self.compare_connections()
-        return ours
+        return emitted
 
     def compare_connections(self) -> None:
         """The connections of both, with mark, label and state."""
@@ -85,6 +88,11 @@ class Pair:
 
     def _story(self, what: str) -> str:
         return "\n".join([what, "flows:", self.flows, "packets:", *self.history])
+
+
+def _by_port(emitted: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """In order within each port."""
+    return sorted(emitted, key=lambda emission: emission[0])
 
 
 def _counted(line: str) -> tuple[str, tuple[str, ...]]:

@@ -279,6 +279,10 @@ class Bridge:
         """The tracked connections, as `dpctl/dump-conntrack` prints them."""
         return self._switch.ctl.call("dpctl/dump-conntrack", *options)
 
+    def appctl(self, command: str, *arguments: str) -> str:
+        """What a command of ``ovs-appctl`` prints."""
+        return self._switch.ctl.call(command, *arguments)
+
     def fdb(self) -> str:
         """The MAC table of the NORMAL action, as `fdb/show` prints it."""
         return self._switch.ctl.call("fdb/show", self.name)

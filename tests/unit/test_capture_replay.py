@@ -426,7 +426,7 @@ def test_the_summary_counts(bench: Bench) -> None:
     assert summary == json.loads(json.dumps(replayed.summary))
     assert (summary["packets"], summary["bytes"]) == (6, 60 + 14 + 60 + 10 + 82 + 60)
     assert summary["verdicts"] == {
-        "output": 1, "drop": 5, "controller": 0, "unsupported": 0, "error": 0
+        "output": 1, "drop": 5, "controller": 0, "unsupported": 0, "error": 0, "held": 0
     }  # fmt: skip
     assert summary["ports"] == [
         {

@@ -6,7 +6,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Packet, Raw
 
-from flowvm.conntrack.extract import Datagram, FragmentError
+from flowvm.conntrack.extract import Datagram
 from flowvm.conntrack.nat import DESTINATION, SOURCE, NatRequest, UnpredictableError
 from flowvm.conntrack.request import (
     DESTINATION_NAT,
@@ -137,10 +137,9 @@ def test_an_icmp_error_is_related_to_what_it_quotes() -> None:
     assert state(table, reply(error)) == RELATED | REPLY | TRACKED
 
 
-def test_a_fragment_is_refused() -> None:
-    """What becomes of it depends on the other fragments."""
-    with pytest.raises(FragmentError):
-        state(ConnectionTable(), datagram(IP(flags="MF") / ASK))
+def test_a_fragment_alone_is_invalid() -> None:
+    """That is, one that is not held for the others."""
+    assert state(ConnectionTable(), datagram(IP(flags="MF") / ASK)) == INVALID | TRACKED
 
 
 def test_a_helper_is_refused_for_its_protocol_only() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet
 
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
@@ -27,7 +27,6 @@ def frame(packet: Packet) -> bytes:
 @pytest.mark.parametrize(
     ("actions", "packet", "reason"),
     [
-        ("ct(table=1)", IP(flags="MF") / UDP(sport=1, dport=2) / Raw(bytes(8)), "ct of a fragment"),
         (
             "ct(commit,nat(src=10.0.0.1-10.0.0.9),table=1)",
             ASK,
