@@ -39,7 +39,8 @@ class Kind(StrEnum):
 class Output:
     """The output of a command, as a file's name tells it.
 
-    ``subject`` is the bridge, the table, the namespace, as the name has it (:func:`same_name`).
+    ``subject`` is the bridge, the namespace, as the name has it (:func:`same_name`), or the table,
+    in lower case.
     ``openflow`` is the version asked for, 10 to 15, or 0. ``file`` is the path in the node.
     """
 
@@ -134,6 +135,8 @@ def _output(kind: Kind, subject: str, openflow: int, place: PurePosixPath) -> Ou
     if not subject and kind in _ONE_SUBJECT:
         # br-int/dump-flows.txt
         subject = place.parent.name
+    if kind is Kind.LIST:
+        subject = subject.lower()
     return Output(kind, subject, openflow)
 
 

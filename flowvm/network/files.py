@@ -43,9 +43,9 @@ class StoredFile:
             except UnreadableError as error:
                 raise OSError(error.errno, error.strerror, self.label) from None
 
-    def text(self) -> str:
-        """All of it; what is not UTF-8 comes out as replacement characters. Raises OSError."""
-        return b"".join(_limited(self.blocks(), MOST, self.label)).decode("utf-8", "replace")
+    def data(self) -> bytes:
+        """All of it. Raises OSError."""
+        return b"".join(_limited(self.blocks(), MOST, self.label))
 
 
 def read_files(source: Traversable, wanted: Callable[[str], bool]) -> list[StoredFile]:

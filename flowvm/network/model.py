@@ -71,12 +71,14 @@ class Bridge:
     other_config: Mapping[str, str] = field(default_factory=_no_text)
     flood_vlans: frozenset[int] = frozenset()
     settings_known: bool = True
+    unsupported: str | None = None
 
     @property
     def settings(self) -> BridgeSettings:
         """What NORMAL goes by: the ports in their order, and what ``other_config`` says."""
         ports = (port.settings for port in self.ports)
-        return BridgeSettings.of(ports, self.other_config, self.flood_vlans)
+        unsupported = self.unsupported if self.settings_known else "ports of unknown settings"
+        return BridgeSettings.of(ports, self.other_config, self.flood_vlans, unsupported)
 
     def numbered(self, ports: Mapping[str, int]) -> Bridge:
         """This bridge, with the OpenFlow numbers of its interfaces as ``ports`` has them by name.

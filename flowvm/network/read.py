@@ -20,9 +20,11 @@ from flowvm.bulk.read import read_bulk
 from flowvm.conntrack.text import parse_connections
 from flowvm.names import Ports
 from flowvm.network.commands import Kind, recognise, same_name
+from flowvm.network.database import Database
 from flowvm.network.endpoints import Linux
 from flowvm.network.files import StoredFile, read_files
 from flowvm.network.model import Bridge, Interface, Missing, Node, Port
+from flowvm.network.ovsdb import read_database
 from flowvm.network.sources import Sources, parsed
 from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.program import Program
@@ -33,6 +35,7 @@ from flowvm.text.fdb import parse_fdb
 from flowvm.text.ip_addr import parse_brctl, parse_ip_addr, parse_netns
 from flowvm.text.meters import parse_meters
 from flowvm.text.show import parse_show
+from flowvm.text.vsctl_list import parse_vsctl_list
 from flowvm.text.vsctl_show import parse_vsctl_show
 
 _T = TypeVar("_T")
@@ -95,23 +98,50 @@ class _Reader:
 
     def _bridges(self) -> tuple[Bridge, ...]:
         """The bridges as they are configured, without numbers and flows."""
-        configured = self._read(Kind.VSCTL_SHOW, "", parse_vsctl_show)
-        if configured is not None:
+        database = self._database()
+        bridges = database.bridges()
+        if bridges is None:
+            shown = self._read(Kind.VSCTL_SHOW, "", parse_vsctl_show)
+            bridges = None if shown is None else tuple(map(database.completed, shown))
+        if bridges is None:
+            self._lack(
+                Kind.VSCTL_SHOW,
+                "",
+                "tags, patch ports and tunnels are not known: NORMAL is unsupported, and what"
+                " leaves a port leaves the node",
+            )
+            named = self._sources.subjects(_OF_BRIDGES)
+            return tuple(Bridge(name, settings_known=False) for name in named if name)
+        ports = [port.name for bridge in bridges for port in bridge.ports]
+        if not all(database.tells("port", ports, c) for c in ("vlan_mode", "protected")):
             self._lack(
                 Kind.LIST,
                 "Port",
                 "a port with a tag is taken for an access port, one without for a trunk, and none"
                 " for protected",
             )
-            return configured
-        self._lack(
-            Kind.VSCTL_SHOW,
-            "",
-            "tags, patch ports and tunnels are not known: NORMAL is unsupported, and what leaves"
-            " a port leaves the node",
-        )
-        named = self._sources.subjects(_OF_BRIDGES)
-        return tuple(Bridge(name, settings_known=False) for name in named if name)
+        if not database.tells("bridge", [bridge.name for bridge in bridges], "other_config"):
+            self._lack(
+                Kind.LIST,
+                "Bridge",
+                "MAC addresses are taken to age as by default, and spanning trees, multicast"
+                " snooping and flood_vlans to be off",
+            )
+        for name in database.rows.get("mirror", {}):
+            self._missing.append(Missing(f"the mirror {name}", "what it copies is not shown"))
+        return bridges
+
+    def _database(self) -> Database:
+        """What is known of the rows of the database, be it from ``conf.db`` or from tables."""
+        database = Database()
+        source, _ = self._sources.find(Kind.DATABASE)
+        if source is not None:
+            errors = self._kept_errors()
+            database.add_all(read_database(source.data(), file=source.label, errors=errors))
+        for table in self._sources.subjects([Kind.LIST]):
+            rows = self._read(Kind.LIST, table, parse_vsctl_list)
+            database.add(table, rows or ())
+        return database
 
     def _completed(self, bridge: Bridge) -> Bridge:
         """The bridge with the numbers of its ports, its flows, and what it has learned."""
@@ -257,7 +287,7 @@ class _Reader:
         what = f"{kind} {subject}".strip()
         if kind is Kind.ADDRESSES and subject:
             what = f"ip netns exec {subject} {kind}"
-        why = self._sources.find(kind, subject)[1]
+        why = self._sources.find(kind, subject)[1] or "lacks some of the rows"
         self._missing.append(Missing(f"{what} {why}", consequence, bridge))
 
 

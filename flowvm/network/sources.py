@@ -42,11 +42,13 @@ class Source:
         for block in whole_lines(self.file.blocks()):
             yield _MESSAGE.sub(b"", block) if _HINT.search(block) else block
 
+    def data(self) -> bytes:
+        """The file as it is."""
+        return self.file.data()
+
     def text(self) -> str:
-        """All that the command printed."""
-        return "\n".join(
-            "" if _MESSAGE.match(line.encode()) else line for line in self.file.text().split("\n")
-        )
+        """All that the command printed; what is not UTF-8 comes out as replacement characters."""
+        return _MESSAGE.sub(b"", self.data()).decode("utf-8", "replace")
 
     def failure(self) -> str | None:
         """Why there is nothing in it, or ``None`` if there is something."""
@@ -83,6 +85,9 @@ class Sources:
         return None, why
 
     def _candidates(self, kind: Kind, subject: str) -> list[Source]:
+        if kind is Kind.LIST:
+            # Names of tables are the same in any case.
+            subject = subject.lower()
         fitting = [
             source
             for source in self._all

@@ -26,7 +26,7 @@ from flowvm.network.commands import Kind, Output, recognise, same_name
         ("ovs-appctl dpctl-dump-conntrack -s", Output(Kind.CONNTRACK, "")),
         ("ip addr", Output(Kind.ADDRESSES, "")),
         ("ip netns exec qdhcp-12 ip addr", Output(Kind.ADDRESSES, "qdhcp-12")),
-        ("ovs-vsctl --format=json list Port", Output(Kind.LIST, "Port")),
+        ("ovs-vsctl --format=json list Port", Output(Kind.LIST, "port")),
         # As sosreport names them.
         ("r/sos_commands/openvswitch/ovs-vsctl_-t_5_show", Output(Kind.VSCTL_SHOW, "")),
         ("ovs-vsctl_-t_5_list_interface", Output(Kind.LIST, "interface")),

@@ -68,6 +68,11 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
             " without for a trunk, and none for protected",
         ),
         (
+            "",
+            "ovs-vsctl list Bridge is not there: MAC addresses are taken to age as by default, and"
+            " spanning trees, multicast snooping and flood_vlans to be off",
+        ),
+        (
             "br-tun",
             "ovs-ofctl show br-tun is not there: FLOOD and ALL are unsupported, and every port is"
             " taken to be up",
@@ -233,6 +238,53 @@ def test_what_is_no_node_is_refused(tmp_path: Path) -> None:
         read_node(tmp_path / "flows.txt")
     with pytest.raises(FileNotFoundError):
         read_node(tmp_path / "nowhere")
+
+
+# -- the database ---------------------------------------------------------------------------------
+
+
+def test_rows_add_to_what_is_shown(tmp_path: Path) -> None:
+    """Modes, numbers, addresses: where a table is there its columns count."""
+    files = dict(NODE) | {
+        "ovs-vsctl list port": "name : tap1\ntag : 3\nvlan_mode : native-tagged\nprotected : true\n"
+        "other_config : {priority-tags=always, qinq-ethtype=802.1q}\n",
+        "ovs-vsctl_--format_csv_list_Interface": (
+            'name,ofport,mac_in_use,external_ids\ngre-1,9,"""aa:55:aa:55:00:99""",{a=b}\n'
+        ),
+        "ovs-vsctl_list_Bridge": "name : br-int\nflood_vlans : [4, 5]\nstp_enable : true\n"
+        "other_config : {mac-aging-time=60}\n",
+        "ovs-vsctl_list_Mirror": "name : m0\n",
+    }
+    del files["ovs-ofctl show br-tun"]
+    node = read_node(write(tmp_path, files))
+    integration, tunnels = node.bridges
+    assert integration.ports[0].settings == PortSettings(
+        "tap1",
+        (1,),
+        VlanMode.NATIVE_TAGGED,
+        3,
+        qinq_ethtype=0x8100,
+        priority_tags="always",
+        protected=True,
+    )
+    assert integration.ports[1].settings == PortSettings("patch-tun", (2,))
+    settings = integration.settings
+    assert (settings.flood_vlans, settings.mac_aging_time) == ({4, 5}, 60)
+    assert settings.unsupported == "spanning tree (stp_enable)"
+    gre = tunnels.ports[1].interfaces[0]
+    assert (gre.ofport, gre.mac, gre.external_ids) == (9, 0xAA55AA550099, {"a": "b"})
+    assert tunnels.program is not None
+    assert not tunnels.program.names.known_ports
+    told = missing(node)
+    assert "the mirror m0" in told
+    assert "ovs-vsctl list Port lacks some of the rows" in told
+
+
+def test_nothing_is_done_by_settings_that_are_not_known(tmp_path: Path) -> None:
+    """NORMAL is then unsupported."""
+    files = {name: text for name, text in NODE.items() if "vsctl" not in name}
+    node = read_node(write(tmp_path, files))
+    assert node.bridges[0].settings.unsupported == "ports of unknown settings"
 
 
 # -- Linux ----------------------------------------------------------------------------------------
