@@ -37,7 +37,7 @@ from bench import ovs_dpdk, seed
 from bench.rules import program
 from flowvm.capture_replay import INPUT_BYTES, CaptureInput, replay_captures
 from flowvm.kernels import load as load_kernels
-from flowvm.packet.batch import PacketBatch
+from flowvm.packet.batch import PacketBatch, Room
 from flowvm.packet.frames import Frames
 from flowvm.packet.pcap import read_capture
 from flowvm.packet.pcap_write import CaptureWriter
@@ -173,7 +173,7 @@ def dpdk_rate(capture: Path, lines: str, sink: Path | None, seconds: float) -> f
 def looped(lines: str, capture: bytes, seconds: float) -> float:
     """Packets a second of flowvm, from the bytes of a capture to outputs counted."""
     switch = Switch(parse_dump(lines).flows)
-    wanted = switch.program.wanted
+    wanted, room = switch.program.wanted, Room(switch.program.wanted)
     rate = 0.0
     for limit in (WARM_UP / 4, seconds):
         began, packets, left = time.process_time(), 0, 0
@@ -181,8 +181,9 @@ def looped(lines: str, capture: bytes, seconds: float) -> float:
             start = switch.now
             for records in read_capture(io.BytesIO(capture), chunk_bytes=INPUT_BYTES):
                 times = start + records.times - EPOCH
+                times = np.maximum(times, switch.now)
                 batch = PacketBatch.of(
-                    records.frames, seed.TUNNEL_PORT, np.maximum(times, switch.now), wanted=wanted
+                    records.frames, seed.TUNNEL_PORT, times, wanted=wanted, room=room
                 )
                 left += sum(switch.run(batch).port_counts().values())
                 packets += len(batch)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from flowvm.columns import Column
 from flowvm.flow import Port
 from flowvm.interrupts import held_interrupts
 from flowvm.names import Names
-from flowvm.packet.batch import PacketBatch
+from flowvm.packet.batch import PacketBatch, Room
 from flowvm.packet.frames import TAIL, Frames
 from flowvm.packet.pcap import CaptureError, read_capture
 from flowvm.packet.pcap_classic import LONGEST
@@ -221,7 +222,7 @@ class _Batch:
     packets: Merged
     times: Index
 
-    @property
+    @cached_property
     def wire_lengths(self) -> Index:
         """What the packets had on the wire, as far as that can be."""
         records = self.packets.records
@@ -259,6 +260,8 @@ class _Replay:
         self._switch = switch
         self._arrivals = arrivals
         self._outputs = outputs
+        self._wanted = switch.program.wanted
+        self._room = Room({*self._wanted, *chain(*(arrival.metadata for arrival in arrivals))})
         self._ports = np.array([arrival.port for arrival in arrivals], np.int64)
 
     def run(self, batch: _Batch) -> None:
@@ -268,7 +271,7 @@ class _Replay:
         # The engine copies buffers as wholes.
         frames = _whole(trimmed(records.frames), lengths)
         packets = PacketBatch.of(
-            frames, self._ports[inputs], batch.times, wanted=self._switch.program.wanted
+            frames, self._ports[inputs], batch.times, wanted=self._wanted, room=self._room
         )
         for number, (arrival, count) in enumerate(zip(self._arrivals, self.by_input, strict=True)):
             mine = np.flatnonzero(inputs == number)
@@ -281,9 +284,7 @@ class _Replay:
         lost = np.flatnonzero(np.isin(result.verdicts, (Verdict.DROP, Verdict.ERROR)))
         self._outputs.drop(records.take(lost))
         emissions = result.emissions
-        order = np.argsort(emissions.port, kind="stable")
-        ports, firsts = np.unique(emissions.port[order], return_index=True)
-        for port, mine in zip(ports.tolist(), np.split(order, firsts)[1:], strict=True):
+        for port, mine in _by_port(emissions.port):
             sources = emissions.packet[mine]
             left = emissions.frames.take(mine)
             longer = left.lengths - lengths[sources]
@@ -297,6 +298,16 @@ class _Replay:
             )
             self._outputs.send(port, sent)
             self.tally.add_sent(port, left.lengths)
+
+
+def _by_port(ports: Index) -> Iterator[tuple[int, Index]]:
+    """Each of ``ports``, ascending, and where it stands there."""
+    if len(ports) and (ports == ports[0]).all():
+        yield int(ports[0]), np.arange(len(ports))
+        return
+    order = np.argsort(ports, kind="stable")
+    found, firsts = np.unique(ports[order], return_index=True)
+    yield from zip(found.tolist(), np.split(order, firsts)[1:], strict=True)
 
 
 def _whole(frames: Frames, lengths: Index) -> Frames:

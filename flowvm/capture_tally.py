@@ -180,6 +180,8 @@ class Tally:
 
 def _grouped(keys: Numbers, lengths: Numbers) -> Iterable[tuple[int, tuple[int, int]]]:
     """Each key, ascending, with how many there are and the sum of their lengths."""
+    if len(keys) and keys.min() == keys.max():
+        return [(int(keys[0]), (len(keys), int(lengths.sum())))]
     found, which = np.unique(keys, return_inverse=True)
     packets = np.bincount(which, minlength=len(found))
     n_bytes = np.bincount(which, lengths, len(found))

@@ -25,6 +25,10 @@ class Kernels:
     find: Loop
     place: Loop
     copy: Loop
+    records: Loop
+    retag: Loop
+    step: Loop
+    gather: Loop
     tally: Loop
     credit: Loop
 

@@ -22,12 +22,20 @@ _INTS, _UINTS = _array(_INT), _array(_UINT)
 _ANY_INTS = _array(_INT, strided=True)
 _KEYS = _array(_UINT, 2)
 _WORDS = _array(_UINT, strided=True, aligned=False)
+_WORDS_32 = _array(types.uint32, strided=True, aligned=False)
 _COUNTS = _written(_INTS)
 
 SIGNATURES = {
-    "find": (_INTS, _KEYS, _KEYS, _INTS, _UINTS, _COUNTS),
+    "find": (_INTS, _KEYS, _UINTS, _INTS, _UINTS, _COUNTS),
     "place": (_COUNTS, _INTS, _UINTS),
     "copy": (_WORDS, _ANY_INTS, _written(_WORDS), _ANY_INTS, _ANY_INTS),
+    "records": (_WORDS, *(_ANY_INTS,) * 5, _written(_WORDS), _written(_WORDS_32)),
+    "retag": (
+        *(_written(_WORDS), _written(_WORDS_32)),
+        *(_ANY_INTS, _ANY_INTS, _ANY_INTS, _array(_UINT, 2, strided=True)),
+    ),
+    "step": (_WORDS_32, _INT, _INT, _INTS, _COUNTS, _COUNTS),
+    "gather": (_WORDS_32, _INTS, _INT, _written(_array(_INT, 2))),
     "tally": (_ANY_INTS, _ANY_INTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS),
     "credit": (*(_INTS,) * 6, _ANY_INTS, _COUNTS, _COUNTS, _COUNTS),
 }

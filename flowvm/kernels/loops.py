@@ -15,6 +15,7 @@ from flowvm.kernels.hashing import FOLD, MULTIPLIER, NUMBER_BITS
 
 Numbers = NDArray[np.int64]
 Words = NDArray[np.uint64]
+Words32 = NDArray[np.uint32]
 
 # Indices are unsigned where they can be: a negative one would count from the end, and that takes
 # its time to find out.
@@ -27,13 +28,13 @@ _AT_ONCE = 128
 
 
 def find(
-    slots: Numbers, keys: Words, columns: Words, rows: Numbers, masks: Words, found: Numbers
+    slots: Numbers, keys: Words, columns: Words, starts: Numbers, masks: Words, found: Numbers
 ) -> None:
-    """Number each key: ``found[i]`` for the words ``columns[rows, i] & masks``, -1 if not there.
+    """Number each key: ``found[i]`` for the words ``columns[starts + i] & masks``, -1 for none.
 
     ``slots`` and ``keys`` (words, room) are those of a ``KeyIndex``.
     """
-    n, n_words = len(found), len(rows)
+    n, n_words = len(found), len(starts)
     last = np.uint64(len(slots) - 1)
     room = np.empty((3, _AT_ONCE), np.uint64)
     for begin in range(0, n, _AT_ONCE):
@@ -43,7 +44,8 @@ def find(
         hashes, guesses, differ = room[0, :some], room[1, :some], room[2, :some]
         hashes[:] = n_words
         for word in range(n_words):
-            row, mask = columns[rows[word], begin:end], masks[word]
+            at, mask = starts[word], masks[word]
+            row = columns[at + begin : at + end]
             for i in range(some):
                 hashed = (hashes[i] ^ (row[i] & mask)) * MULTIPLIER
                 hashes[i] = hashed ^ (hashed >> FOLD)
@@ -56,7 +58,8 @@ def find(
             guesses[i] = _NONE if empty else np.uint64(slot) & _NUMBER
             differ[i] = (np.uint64(slot) >> _SLOT_SHIFT) ^ (hashes[i] >> _TAG_SHIFT)
         for word in range(n_words):
-            row, mask, known = columns[rows[word], begin:end], masks[word], keys[word]
+            at, mask, known = starts[word], masks[word], keys[word]
+            row = columns[at + begin : at + end]
             for i in range(some):
                 differ[i] |= known[guesses[i]] ^ (row[i] & mask)
         for i in range(some):
@@ -67,19 +70,19 @@ def find(
                 continue
             numbers[i] = -1
             tag = hashes[i] >> _TAG_SHIFT
-            at = ((hashes[i] & last) + _ONE) & last
-            while slots[at] >= 0:
-                content = np.uint64(slots[at])
+            place = ((hashes[i] & last) + _ONE) & last
+            while slots[place] >= 0:
+                content = np.uint64(slots[place])
                 if content >> _SLOT_SHIFT == tag:
                     number = content & _NUMBER
                     equal = True
                     for word in range(n_words):
-                        mine = columns[rows[word], begin + i] & masks[word]
+                        mine = columns[starts[word] + begin + i] & masks[word]
                         equal &= keys[word, number] == mine
                     if equal:
                         numbers[i] = np.int64(number)
                         break
-                at = (at + _ONE) & last
+                place = (place + _ONE) & last
 
 
 def place(slots: Numbers, tagged: Numbers, hashes: Words) -> None:
@@ -103,6 +106,84 @@ def copy(
         begin, end = source_at[i], target_at[i]
         for at in range(0, lengths[i], 8):
             target[end + at] = source[begin + at]
+
+
+def records(
+    source: Words,
+    offsets: Numbers,
+    lengths: Numbers,
+    seconds: Numbers,
+    fraction: Numbers,
+    original: Numbers,
+    target: Words,
+    target_words: Words32,
+) -> None:
+    """Write the records of a pcap file, little-endian: a header of 16 bytes, then a frame.
+
+    As :func:`copy` does, it writes over a little of what comes after each record.
+    """
+    at = 0
+    for i in range(len(offsets)):
+        begin, length = offsets[i], lengths[i]
+        target_words[at] = np.uint32(seconds[i])
+        target_words[at + 4] = np.uint32(fraction[i])
+        target_words[at + 8] = np.uint32(length)
+        target_words[at + 12] = np.uint32(original[i])
+        at += 16
+        for part in range(0, length, 8):
+            target[at + part] = source[begin + part]
+        at += length
+
+
+def retag(
+    words: Words, words_32: Words32, starts: Numbers, shift: Numbers, pushed: Numbers, tags: Words
+) -> None:
+    """Move the addresses of frames by ``shift`` bytes, and put so many of ``tags`` behind them.
+
+    ``tags`` (2, n) are 32-bit numbers.
+    """
+    for i in range(len(starts)):
+        start, moved = starts[i], starts[i] + shift[i]
+        first, rest = words[start], words_32[start + 8]
+        words[moved], words_32[moved + 8] = first, rest
+        for number in range(pushed[i]):
+            tag = np.int64(tags[number, i])
+            swapped = tag >> 24 | tag >> 8 & 0xFF00 | (tag & 0xFF00) << 8 | (tag & 0xFF) << 24
+            words_32[moved + 12 + 4 * number] = np.uint32(swapped)
+
+
+def step(
+    words: Words32, start: int, end: int, form: Numbers, starts: Numbers, reached: Numbers
+) -> None:
+    """Note where records begin, from ``start`` on; ``reached`` is how many, and where the next is.
+
+    ``words`` begin at every byte; ``form`` is that of a ``pcap_walk.Form``: whether their bytes
+    have to be swapped, and its numbers.
+    """
+    swapped, length_at, overhead, header, least = form
+    at, n = start, 0
+    while at + header <= end:
+        word = np.int64(words[at + length_at])
+        if swapped:
+            word = word >> 24 | word >> 8 & 0xFF00 | (word & 0xFF00) << 8 | (word & 0xFF) << 24
+        size = word + overhead
+        if size < least or at + size > end:
+            break
+        starts[n] = at
+        n += 1
+        at += size
+    reached[0], reached[1] = n, at
+
+
+def gather(words: Words32, starts: Numbers, swapped: int, found: Numbers) -> None:
+    """The words from each start on, every fourth; ``found`` has a row for each."""
+    n = len(found)
+    for i in range(len(starts)):
+        for number in range(n):
+            word = np.int64(words[starts[i] + 4 * number])
+            if swapped:
+                word = word >> 24 | word >> 8 & 0xFF00 | (word & 0xFF00) << 8 | (word & 0xFF) << 24
+            found[number, i] = word
 
 
 def tally(

@@ -11,8 +11,30 @@ from numpy.typing import NDArray
 
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.fields import field
-from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, decode_columns
+from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, blank_columns, decode_columns
 from flowvm.packet.frames import Frames
+
+
+class Room:
+    """Memory for the columns of one batch at a time, for many batches in a row.
+
+    To clear and to touch fresh memory takes longer than to decode packets into it. ``written`` are
+    the columns that are written, by decoding or afterwards; a batch that is made in the room
+    overwrites those of the batch before.
+    """
+
+    def __init__(self, written: Collection[Column]) -> None:
+        self._written = sorted({*written, Column.IN_PORT, Column.ACTSET_OUTPUT})
+        self._columns = blank_columns(0)
+
+    def take(self, n: int) -> NDArray[np.uint64]:
+        """Columns of ``n`` packets, all zero."""
+        if n > self._columns.shape[1]:
+            self._columns = blank_columns(n)
+        columns = self._columns[:, :n]
+        for column in self._written:
+            columns[column] = 0
+        return columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +56,21 @@ class PacketBatch:
         times: Sequence[int] | NDArray[np.int64] | int = 0,
         metadata: Sequence[Mapping[str, int]] | None = None,
         wanted: Collection[Column] | None = None,
+        room: Room | None = None,
     ) -> Self:
         """Packets from frames as they arrive.
 
         ``metadata`` gives, a packet each, fields that no frame carries (``tun_id``, ``reg0``) by
         name. ``wanted`` are the columns that will be looked at, by default all; headers in others
         stay zero. For frames that will be rewritten they include
-        :func:`~flowvm.packet.encode.needed_to_rewrite`. Raises ValueError for times that go back
-        and for fields without a column.
+        :func:`~flowvm.packet.encode.needed_to_rewrite`. In a ``room`` the batch holds until the
+        next one is made there. Raises ValueError for times that go back and for fields without a
+        column.
         """
         n = len(frames)
         ports = np.broadcast_to(np.asarray(in_ports, np.int64), n)
-        columns = decode_columns(frames, ports, DEFAULT_VLAN_LIMIT, wanted)
+        blank = None if room is None else room.take(n)
+        columns = decode_columns(frames, ports, DEFAULT_VLAN_LIMIT, wanted, blank)
         columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
         for packet, values in enumerate(metadata or ()):
             for name, value in values.items():

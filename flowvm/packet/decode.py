@@ -80,8 +80,9 @@ def decode(
     beyond it is the frame's ``eth_type``. As in Open vSwitch, 0 means as many as a key holds: 2.
     Frames shorter than an Ethernet header have an all-zero key (real switches drop them).
     """
-    layout = Layout.unset(len(frames))
-    return Decoded(_extract(frames, in_port, vlan_limit, _ALL, layout), layout)
+    layout, columns = Layout.unset(len(frames)), blank_columns(len(frames))
+    _extract(frames, in_port, vlan_limit, _ALL, layout, columns)
+    return Decoded(columns, layout)
 
 
 def decode_columns(
@@ -89,18 +90,22 @@ def decode_columns(
     in_port: NDArray[np.integer] | int,
     vlan_limit: NDArray[np.integer] | int = DEFAULT_VLAN_LIMIT,
     wanted: Collection[Column] | None = None,
+    blank: U64 | None = None,
 ) -> U64:
     """The columns of :func:`decode` alone, of which only the ``wanted`` ones, by default all.
 
     The other rows are left zero, ``IN_PORT`` aside, and no header is looked at for their sake only.
+    With ``blank`` columns, which are all zero, these are filled in.
     """
-    return _extract(frames, in_port, vlan_limit, _ALL if wanted is None else wanted, None)
+    columns = blank_columns(len(frames)) if blank is None else blank
+    _extract(frames, in_port, vlan_limit, _ALL if wanted is None else wanted, None, columns)
+    return columns
 
 
 def find_layout(frames: Frames, vlan_limit: NDArray[np.integer] | int) -> Layout:
     """The layout of :func:`decode` alone."""
     layout = Layout.unset(len(frames))
-    _extract(frames, 0, vlan_limit, (), layout)
+    _extract(frames, 0, vlan_limit, (), layout, blank_columns(len(frames)))
     return layout
 
 
@@ -110,9 +115,9 @@ def _extract(
     vlan_limit: NDArray[np.integer] | int,
     wanted: Collection[Column],
     layout: Layout | None,
-) -> U64:
+    columns: U64,
+) -> None:
     n = len(frames)
-    columns = blank_columns(n)
     columns[Column.IN_PORT] = in_port
     sink = Sink(columns, wanted, layout)
     words = frames.words()
@@ -127,7 +132,6 @@ def _extract(
         limits = np.broadcast_to(vlan_limit, (n,))[at]
         for limit in np.unique(limits).tolist():
             _extract_run(part, run.take(np.flatnonzero(limits == limit)), limit)
-    return columns
 
 
 def blank_columns(n: int) -> U64:

@@ -36,7 +36,7 @@ def read_classic(window: Window) -> Iterator[Records]:
     order, unit = MAGIC[window.buffer[:4].tobytes()]
     if window.end < FILE_HEADER:
         raise window.cut_off(0, 1, "the file header", FILE_HEADER)
-    _, version, *_, network = gather(window.buffer, np.zeros(1, np.int64), 6, order)[0].tolist()
+    _, version, *_, network = gather(window.buffer, np.zeros(1, np.int64), 6, order)[:, 0].tolist()
     major = version & 0xFFFF if order == "<" else version >> 16
     if major != 2:
         raise window.error(f"version {major} of the pcap format; only 2 is known", 0, 1)
@@ -51,18 +51,19 @@ def read_classic(window: Window) -> Iterator[Records]:
     while True:
         starts, start = record_starts(window.buffer, start, window.end, form)
         heads = gather(window.buffer, starts, 4, order)
-        too_long = heads[:, 2] > LONGEST
+        count = len(starts)
+        too_long = heads[2] > LONGEST
         if too_long.any():
-            start = int(starts[too_long.argmax()])
-            heads = heads[: too_long.argmax()]
-        if heads.size:
-            yield _records(window.buffer, starts[: len(heads)], heads, unit)
-        packet += len(heads)
+            count = int(too_long.argmax())
+            start = int(starts[count])
+        if count:
+            yield _records(window.buffer, starts[:count], heads[:, :count], unit)
+        packet += count
 
         left = window.end - start
         size = RECORD_HEADER
         if left >= RECORD_HEADER:
-            captured = int(gather(window.buffer, np.array([start]), 4, order)[0, 2])
+            captured = int(gather(window.buffer, np.array([start]), 4, order)[2, 0])
             if captured > LONGEST:
                 problem = f"a captured length of {captured} bytes; no packet exceeds {LONGEST}"
                 raise window.error(problem, start, packet)
@@ -75,7 +76,7 @@ def read_classic(window: Window) -> Iterator[Records]:
         start = 0
 
 
-def _records(buffer: Bytes, starts: Index, heads: Bytes, unit: int) -> Records:
-    seconds, fraction, captured, original = heads.T.astype(np.int64)
+def _records(buffer: Bytes, starts: Index, heads: Index, unit: int) -> Records:
+    seconds, fraction, captured, original = heads
     frames = Frames(buffer, starts + RECORD_HEADER, captured)
     return Records(frames, seconds * 1_000_000_000 + fraction * unit, original, unit)

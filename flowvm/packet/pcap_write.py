@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from flowvm.kernels import kernels
 from flowvm.packet.frames import TAIL, Frames
 from flowvm.packet.pcap_classic import LONGEST, MAGIC, RECORD_HEADER
 from flowvm.packet.pcap_linktypes import ETHERNET
 from flowvm.packet.pcap_source import MICROSECOND, BinaryFile
-from flowvm.packet.words import Bytes, Index, copy_spans
+from flowvm.packet.words import Bytes, Index, copy_spans, overlapping
 
 _MAGIC_OF = {unit: magic for magic, (order, unit) in MAGIC.items() if order == "<"}
 _SECOND = 1_000_000_000
@@ -48,23 +49,12 @@ class CaptureWriter:
         ``original_lengths`` (``int64``, (N,)) are what the packets had on the wire. Raises
         ValueError for a time that the format cannot tell: before 1970 or after 2106.
         """
-        seconds, rest = np.divmod(times, _SECOND)
+        seconds = times // _SECOND
+        rest = times - seconds * _SECOND
         if ((seconds < 0) | (seconds > 0xFFFF_FFFF)).any():
             raise ValueError("pcap files can tell no time before 1970 or after 2106")
-        heads = np.empty((len(frames), 4), "<u4")
-        heads[:, 0] = seconds
-        heads[:, 1] = rest // self._resolution
-        heads[:, 2] = frames.lengths
-        heads[:, 3] = original_lengths
-        ends = np.cumsum(frames.lengths + RECORD_HEADER)
-        size = int(ends[-1]) if ends.size else 0
-        records = np.empty(size + TAIL, np.uint8)
-        starts = ends - frames.lengths
-        copy_spans(frames.buffer, frames.offsets, records, starts, frames.lengths)
-        # Last, since copying the frames writes over what lies between them.
-        places = np.ndarray((size,), f"V{RECORD_HEADER}", records.data, strides=(1,))
-        places[starts - RECORD_HEADER] = heads.view(f"V{RECORD_HEADER}")[:, 0]
-        self._append(records[:size])
+        heads = seconds, rest // self._resolution, frames.lengths, original_lengths
+        self._append(_records(frames, heads))
         self.packets += len(frames)
 
     def _append(self, data: Bytes) -> None:
@@ -87,3 +77,25 @@ class CaptureWriter:
         with Path(self._target).open("r+b", buffering=0) as file:
             file.seek(self._size)
             yield file
+
+
+def _records(frames: Frames, heads: tuple[Index, Index, Index, Index]) -> Bytes:
+    """The bytes of records, of whose headers ``heads`` are the words."""
+    size = int(frames.lengths.sum()) + RECORD_HEADER * len(frames)
+    records = np.empty(size + TAIL, np.uint8)
+    compiled = kernels()
+    if compiled is not None:
+        seconds, fraction, lengths, original = heads
+        compiled.records(
+            *(overlapping(frames.buffer, "<u8"), frames.offsets, lengths),
+            *(seconds, fraction, original),
+            *(overlapping(records, "<u8"), overlapping(records, "<u4")),
+        )
+        return records[:size]
+    starts = np.cumsum(frames.lengths + RECORD_HEADER) - frames.lengths
+    copy_spans(frames.buffer, frames.offsets, records, starts, frames.lengths)
+    # Last, since copying the frames writes over what lies between them.
+    places = overlapping(records, f"V{RECORD_HEADER}")
+    texts = np.column_stack(heads).astype("<u4").view(f"V{RECORD_HEADER}")
+    places[starts - RECORD_HEADER] = texts[:, 0]
+    return records[:size]

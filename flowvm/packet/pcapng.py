@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowvm.packet.frames import Frames
 from flowvm.packet.pcap_linktypes import ETHERNET, not_ethernet
@@ -41,7 +39,6 @@ TRAILER = 4
 
 _TYPE = (0, 1, 2, 3)
 
-Heads = NDArray[Any]
 """The first words of blocks: ``uint32`` of shape (blocks, :data:`HEAD_WORDS`)."""
 
 
@@ -58,7 +55,7 @@ def read_pcapng(window: Window) -> Iterator[Records]:
     while True:
         reader.begin_section(start)
         starts, after = record_starts(window.buffer, start, window.end, reader.form)
-        types = gather(window.buffer, starts, 1, reader.order)[:, 0]
+        types = gather(window.buffer, starts, 1, reader.order)[0]
         sections = np.flatnonzero(types[1:] == SECTION)
         if sections.size:
             # Its byte order may differ, and with that where the blocks after it begin.
@@ -135,19 +132,19 @@ class _Reader:
         """The packets of the whole blocks at ``starts``, up to one that makes no sense."""
         window = self._window
         heads = gather(window.buffer, starts, HEAD_WORDS, self.order)
-        sizes = heads[:, 1].astype(np.int64)
+        sizes = heads[1]
         sound = _Sound(len(starts))
         sound.check(
             (sizes < LEAST) | (sizes > LONGEST) | (sizes % 4 != 0),
             lambda i: _impossible(int(sizes[i])),
         )
         ends = (starts + sizes)[: sound.count]
-        trailers = gather(window.buffer, ends - TRAILER, 1, self.order)[:, 0]
+        trailers = gather(window.buffer, ends - TRAILER, 1, self.order)[0]
         sound.check(
             trailers != sizes[: sound.count],
             lambda i: f"a block whose length is {sizes[i]} at its begin, {trailers[i]} at its end",
         )
-        known = self._describe(starts, sizes, heads[:, 0], sound)
+        known = self._describe(starts, sizes, heads[0], sound)
         records = self._packets(starts, heads, sizes, known, sound)
         if len(records):
             yield records
@@ -156,7 +153,7 @@ class _Reader:
         if sound.problem:
             raise window.error(sound.problem, int(starts[sound.count]), self.packet)
 
-    def _describe(self, starts: Index, sizes: Index, types: Heads, sound: _Sound) -> Index:
+    def _describe(self, starts: Index, sizes: Index, types: Index, sound: _Sound) -> Index:
         """Note the interfaces that sound blocks describe; how many are known at each block."""
         described = types == INTERFACE
         known = len(self._interfaces) + np.cumsum(described)
@@ -171,11 +168,10 @@ class _Reader:
         return known
 
     def _packets(
-        self, starts: Index, heads: Heads, sizes: Index, known: Index, sound: _Sound
+        self, starts: Index, heads: Index, sizes: Index, known: Index, sound: _Sound
     ) -> Records:
         """The packets in sound blocks; blocks whose packets make no sense are not sound."""
-        columns = heads.T.astype(np.int64)
-        types, interface, captured, original = columns[[0, 2, 5, 6]]
+        types, interface, captured, original = heads[[0, 2, 5, 6]]
         simple, obsolete = types == SIMPLE, types == OBSOLETE
         timed = (types == ENHANCED) | obsolete
         packet = timed | simple
@@ -201,7 +197,7 @@ class _Reader:
             lambda i: f"a packet of {captured[i]} bytes in a block of {sizes[i]}",
         )
         times = np.zeros(len(starts), np.int64)
-        ticks = columns[3].astype(np.uint64) << np.uint64(32) | columns[4].astype(np.uint64)
+        ticks = heads[3].astype(np.uint64) << np.uint64(32) | heads[4].astype(np.uint64)
         for number, its in enumerate(self._interfaces):
             mine = packet & (interface == number) if len(self._interfaces) > 1 else packet
             if its.linktype != ETHERNET:

@@ -38,9 +38,9 @@ class Words:
 
     def __init__(self, buffer: Bytes) -> None:
         self._u8 = buffer
-        self._u16 = _overlapping(buffer, ">u2")
-        self._u32 = _overlapping(buffer, ">u4")
-        self._u64 = _overlapping(buffer, ">u8")
+        self._u16 = overlapping(buffer, ">u2")
+        self._u32 = overlapping(buffer, ">u4")
+        self._u64 = overlapping(buffer, ">u8")
 
     def u8(self, at: Index | slice) -> U64:
         return self._u8[at].astype(np.uint64)
@@ -60,7 +60,7 @@ class Words:
 
     def spans(self, at: Index) -> Words:
         """A copy of the :data:`SPAN` bytes at each position, one after the other."""
-        return Words(_overlapping(self._u8, f"V{SPAN}")[at].view(np.uint8))
+        return Words(overlapping(self._u8, f"V{SPAN}")[at].view(np.uint8))
 
     def put8(self, at: Index, value: U64) -> None:
         self._u8[at] = value & np.uint64(0xFF)
@@ -78,8 +78,30 @@ class Words:
     def put64(self, at: Index, value: U64) -> None:
         self._u64[at] = value
 
+    def retag(self, starts: Index, shift: Index, pushed: Index, tags: U64) -> None:
+        """Move the first 12 bytes of frames by ``shift``, and put ``pushed`` tags behind them.
 
-def _overlapping(buffer: Bytes, dtype: str) -> NDArray[np.generic]:
+        ``tags`` has shape (2, frames), the first to be outermost.
+        """
+        compiled = kernels()
+        if compiled is not None:
+            words = overlapping(self._u8, "<u8"), overlapping(self._u8, "<u4")
+            compiled.retag(*words, starts, shift, pushed, tags)
+            return
+        moved = np.flatnonzero(shift)
+        if moved.size:
+            source = starts[moved]
+            addresses, rest = self.u64(source), self.u32(source + 8)
+            self.put64(source + shift[moved], addresses)
+            self.put32(source + shift[moved] + 8, rest)
+        for i in range(len(tags)):
+            chosen = np.flatnonzero(pushed > i)
+            if chosen.size:
+                self.put32(starts[chosen] + shift[chosen] + 12 + 4 * i, tags[i, chosen])
+
+
+def overlapping(buffer: Bytes, dtype: str) -> NDArray[Any]:
+    """``buffer`` as items, one beginning at every byte."""
     kind = np.dtype(dtype)
     count = buffer.size - kind.itemsize + 1
     return np.ndarray((count,), kind, buffer=buffer.data, strides=(1,))
@@ -102,11 +124,11 @@ def copy_spans(
     """
     compiled = kernels()
     if compiled is not None:
-        words = _overlapping(source, "u8"), _overlapping(target, "u8")
+        words = overlapping(source, "<u8"), overlapping(target, "<u8")
         compiled.copy(words[0], source_at, words[1], target_at, lengths)
         return
-    items = _overlapping(source, f"V{SPAN}")
-    places = _overlapping(target, f"V{SPAN}")
+    items = overlapping(source, f"V{SPAN}")
+    places = overlapping(target, f"V{SPAN}")
     counts = (lengths + (SPAN - 1)) // SPAN
     ends = np.cumsum(counts)
     first = 0

@@ -147,7 +147,9 @@ class Delivery:
         values: NDArray[np.uint64] = self.columns[column][packets]
         for row, (number, mask) in enumerate(self.written):
             if number == column:
-                changed = np.flatnonzero(commits >= 0)
+                changed: NDArray[np.int64] | slice = slice(None)
+                if (commits < 0).any():
+                    changed = np.flatnonzero(commits >= 0)
                 at = self.commits.starts[self.paths[packets[changed]]] + commits[changed]
                 written = self.commits["header"][row, at] & np.uint64(mask)
                 values[changed] = values[changed] & ~np.uint64(mask) | written
@@ -188,6 +190,9 @@ class Delivery:
         for number, places in enumerate(place):
             mine = commits == number
             where[mine] = places[packets[mine]]
+        last = built[-1]
+        if where.min() >= n_built - len(last):
+            return last.take(where - (n_built - len(last)))
         return Frames.concatenate(built).take(where)
 
     def _headers(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,12 @@ class Paths:
             run.datapath.seal(voided),
             *run.macs.seal(n),
         )
+
+    @cached_property
+    def ports(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The ports that they emit to, and which of these each emission goes to."""
+        ports, which = np.unique(self.emissions["port"], return_inverse=True)
+        return ports, which
 
     def plain(self) -> NDArray[np.bool_]:
         """Which of them change nothing but counters."""

@@ -182,10 +182,9 @@ class Result:
             if part.travels is not None:
                 ports, counts = np.unique(part.departures(part.travels)[1], return_counts=True)
             else:
-                emissions = part.paths.emissions
                 times = np.bincount(part.path_of, minlength=len(part.paths))
-                ports, which = np.unique(emissions["port"], return_inverse=True)
-                repeats = np.repeat(times, emissions.counts)
+                ports, which = part.paths.ports
+                repeats = np.repeat(times, part.paths.emissions.counts)
                 counts = np.bincount(which, weights=repeats, minlength=len(ports))
             for port, count in zip(ports.tolist(), counts.tolist(), strict=True):
                 if count:

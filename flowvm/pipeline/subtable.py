@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from flowvm.kernels import Kernels, kernels
@@ -130,10 +131,13 @@ class KeyIndex:
         rows: NDArray[np.int64],
         masks: NDArray[np.uint64],
     ) -> NDArray[np.int64]:
-        if not columns.flags.c_contiguous:
-            columns, rows = columns[rows], self._rows
+        if columns.strides[1] != columns.itemsize:
+            columns = np.ascontiguousarray(columns)
+        step = columns.strides[0] // columns.itemsize
         found = np.empty(columns.shape[1], np.int64)
-        compiled.find(self._slots, self._keys, columns, rows, masks, found)
+        if len(found):
+            words = as_strided(columns, ((len(columns) - 1) * step + len(found),), (8,))
+            compiled.find(self._slots, self._keys, words, rows * step, masks, found)
         return found
 
     def _find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +14,9 @@ import pytest
 from flowvm import kernels
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
-from flowvm.packet.words import copy_spans
+from flowvm.packet.pcap import CaptureError, read_capture
+from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.words import Words, copy_spans
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.ragged import Ragged
 from flowvm.pipeline.steps import Tally, credit
@@ -105,6 +109,67 @@ def test_packets_are_counted_alike(seed: int) -> None:
         credit(hits, tally, np.sort(random.integers(0, 2000, 400)), counters)
         parts = (tally.members, tally.n_bytes, tally.first, tally.last, *counters)
         return [part.tolist() for part in parts]
+
+    by_numpy, compiled = both(work)
+    assert compiled == by_numpy
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_captures_are_read_alike(seed: int, order: str) -> None:
+    """Records of any length and either byte order, cut off somewhere or not."""
+
+    def work() -> list[object]:
+        random = np.random.default_rng(seed)
+        capture = struct.pack(f"{order}IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+        for number in range(300):
+            frame = random.bytes(int(random.integers(0, 90)))
+            head = (number, int(random.integers(10**6)), len(frame), len(frame) + number % 3)
+            capture += struct.pack(f"{order}4I", *head) + frame
+        capture = capture[: len(capture) - seed * 7]
+        found: list[object] = []
+        try:
+            for part in read_capture(io.BytesIO(capture), chunk_bytes=4096):
+                found += [list(part.frames), part.times.tolist(), part.original_lengths.tolist()]
+        except CaptureError as error:
+            found.append(str(error))
+        return found
+
+    by_numpy, compiled = both(work)
+    assert compiled == by_numpy
+
+
+@pytest.mark.parametrize("resolution", [1, 1000])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_captures_are_written_alike(seed: int, resolution: int) -> None:
+    """To the byte."""
+
+    def work() -> bytes:
+        random = np.random.default_rng(seed)
+        lengths = random.integers(0, 90, 200)
+        frames = Frames.of([random.bytes(length) for length in lengths.tolist()])
+        chosen = random.integers(0, 200, 300)
+        times = np.sort(random.integers(0, 1 << 61, 300))
+        file = io.BytesIO()
+        writer = CaptureWriter(file, resolution)
+        writer.write(frames.take(chosen), times, lengths[chosen] + 5)
+        return file.getvalue()
+
+    by_numpy, compiled = both(work)
+    assert compiled == by_numpy
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_tags_are_put_alike(seed: int) -> None:
+    """Up to two, in front of or in place of as many."""
+
+    def work() -> bytes:
+        random = np.random.default_rng(seed)
+        buffer = random.integers(0, 256, 100 * 40, np.uint8)
+        popped, pushed = random.integers(0, 3, (2, 100))
+        tags = random.integers(0, 1 << 32, (2, 100), np.uint64)
+        Words(buffer).retag(8 + 40 * np.arange(100), 4 * (popped - pushed), pushed, tags)
+        return buffer.tobytes()
 
     by_numpy, compiled = both(work)
     assert compiled == by_numpy
