@@ -51,7 +51,8 @@ class Emission:
     ``port`` is an OpenFlow port number, ``"LOCAL"`` or ``"CONTROLLER"``; ``name`` is the port's
     name where it is known. ``tun_id``, ``tun_src`` and ``tun_dst`` are the tunnel metadata that the
     frame leaves with, zero where nothing set them. ``reason`` says why a frame goes to the
-    controller, in ovs-ofctl's words ("action", "invalid_ttl", ...).
+    controller, in ovs-ofctl's words ("action", "invalid_ttl", ...); one that is ``paused`` waits
+    there until the controller lets it go on.
     """
 
     port: int | str
@@ -61,6 +62,7 @@ class Emission:
     tun_src: str = "0.0.0.0"
     tun_dst: str = "0.0.0.0"
     reason: str | None = None
+    paused: bool = False
 
     def __str__(self) -> str:
         return str(self.port) if self.name is None else f"{self.port} ({self.name})"
@@ -93,8 +95,8 @@ class Trace:
     ("unchanged" if they are the same); ``steps`` the lookups and actions in the order in which they
     happen; ``resumed`` what copies of it do that go on after connection tracking; ``learned`` the
     flows that ``learn`` made or made again; ``outputs`` what leaves, in order; ``verdict`` one of
-    "output", "drop", "controller", "unsupported" and "error"; ``reason``
-    says in words why. ``str()`` prints it in the layout of ``ofproto/trace``.
+    "output", "drop", "controller", "held", "unsupported" and "error"; ``reason`` says in words why.
+    ``str()`` prints it in the layout of ``ofproto/trace``.
     """
 
     bridge: str
@@ -214,6 +216,7 @@ def _emissions(result: Result, names: Names) -> Iterator[Emission]:
             format_ipv4(int(emissions.tun_src[i])),
             format_ipv4(int(emissions.tun_dst[i])),
             None if why is Reason.NONE else why.name.lower(),
+            result.packet_in(i).is_paused,
         )
 
 

@@ -132,11 +132,12 @@ class Controller(Action):
             return f"CONTROLLER:{self.max_len}"
         return f"controller({','.join(options)})"
 
-    def lower(self, resolver: Resolver) -> Lowered:
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        options = PacketInOptions(self.controller_id, self.userdata, self.pause)
+        reason = Reason[self.reason.upper()]
         if self.pause:
-            return super().lower(resolver)
-        options = PacketInOptions(self.controller_id, self.userdata)
-        return Lowered(EmitToController(Reason[self.reason.upper()], options, self.meter_id))
+            return Lowered(Pause(reason, options))
+        return Lowered(EmitToController(reason, options, self.meter_id))
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,18 @@ class EmitToController(Operation):
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.to_controller(packets, self.reason, self.options, self.meter_id)
+        return None
+
+
+@dataclass(frozen=True)
+class Pause(Operation):
+    """Send to the controller, and wait for it to let the packet go on."""
+
+    reason: Reason
+    options: PacketInOptions
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        run.freezer.pause(packets, self.reason, self.options)
         return None
 
 

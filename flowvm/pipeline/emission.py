@@ -47,10 +47,14 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True)
 class PacketInOptions:
-    """What else a packet to the controller says: to which controllers it goes, and their bytes."""
+    """What else a packet to the controller says: to which controllers it goes, and their bytes.
+
+    One that ``is_paused`` goes no further until a controller resumes it.
+    """
 
     controller_id: int = 0
     userdata: bytes = b""
+    is_paused: bool = False
 
 
 PLAIN = PacketInOptions()

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from flowvm.actions.base import Kept, Operands, Operation, Packets, TableCall
 from flowvm.columns import Column
+from flowvm.flow import ReservedPort
+from flowvm.pipeline.emission import PacketInOptions, Reason
 from flowvm.pipeline.recirculation import freeze
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class Freezer:
         """Packets whose actions are not those of a rule that they were looked up by."""
         self.is_used = False
         self.exited = np.zeros(n, bool)
+        self._pausing = np.zeros(n, bool)
+        self._pauses: list[tuple[Packets, Reason, PacketInOptions]] = []
         self.in_bucket = False
         self.in_copy = False
 
@@ -152,6 +156,8 @@ class Freezer:
     def finish(self, packets: Packets) -> None:
         """Let the datapath take up those of ``packets`` that froze."""
         run, store = self._run, self._run.state.frozen
+        if self._pauses:
+            self._finish_pauses(packets)
         packets = packets[self._freezing[packets]]
         self._freezing[packets] = False
         run.stop_unsupported(packets[self.exited[packets]], "recirculation after exit")
@@ -175,9 +181,34 @@ class Freezer:
         tracked = (run.columns[Column.CT][packets] & _TRACKED) != 0
         run.datapath.resume(packets, _DECODE_AGAIN, tracked[None].astype(np.uint64), numbers)
 
+    def pause(self, packets: Packets, reason: Reason, options: PacketInOptions) -> None:
+        """Freeze ``packets`` for a controller, which may let them go on some time."""
+        self._pausing[packets] = True
+        self._pauses.append((packets, reason, options))
+        self._run.halt(packets)
+
+    def _finish_pauses(self, packets: Packets) -> None:
+        """Send those of ``packets`` that paused to the controller.
+
+        By then they are out of the tables that they were in, and the packets say so.
+        """
+        run = self._run
+        pauses, self._pauses = self._pauses, []
+        for paused, reason, options in pauses:
+            ended = np.isin(paused, packets)
+            some = paused[ended]
+            if not ended.all():
+                self._pauses.append((paused[~ended], reason, options))
+            tables = run.table[some]
+            run.table[some] = START_TABLE
+            to = np.full(len(some), ReservedPort.CONTROLLER)
+            run.emissions.emit(some, to, reason=reason, options=options)
+            run.table[some] = tables
+            self._pausing[some] = False
+
     def froze(self, packets: Packets) -> NDArray[np.bool_]:
         """Which of ``packets`` froze and are not finished."""
-        return self._freezing[packets]
+        return np.asarray(self._freezing[packets] | self._pausing[packets], bool)
 
     def resume(self, packets: Packets, number: int) -> bool:
         """Let ``packets`` do what they had left when they froze; false if that was nothing."""

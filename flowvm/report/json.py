@@ -59,7 +59,10 @@ def _lookup(step: Step) -> dict[str, Any]:
 
 
 def emission_object(output: Emission) -> dict[str, Any]:
-    """One output: port, name (null if not known), frame in hexadecimal, tunnel metadata."""
+    """One output: port, name (null if not known), frame in hexadecimal, tunnel metadata.
+
+    One that waits at the controller has ``paused`` besides.
+    """
     return {
         "port": output.port,
         "name": output.name,
@@ -67,6 +70,7 @@ def emission_object(output: Emission) -> dict[str, Any]:
         "tun_id": f"{output.tun_id:#x}",
         "tun_src": output.tun_src,
         "tun_dst": output.tun_dst,
+        **({"paused": True} if output.paused else {}),
     }
 
 

@@ -105,6 +105,8 @@ def format_emission(output: Emission) -> str:
     parts = [f"{len(output.frame)} bytes"]
     if output.reason:
         parts.append(f"reason={output.reason}")
+    if output.paused:
+        parts.append("paused")
     if output.tun_id:
         parts.append(f"tun_id={output.tun_id:#x}")
     for name, address in (("tun_src", output.tun_src), ("tun_dst", output.tun_dst)):

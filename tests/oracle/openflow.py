@@ -49,7 +49,8 @@ class PacketIn:
 
     `frame` is cut to the `max_len` the action asked for; `total_len` is the length before. A
     packet-in of no flow (a table miss) has the cookie 2**64 - 1. `metadata` holds the pipeline
-    fields as OXM entries; `in_port` is read from it.
+    fields as OXM entries; `in_port` is read from it. A packet that waits to be resumed has a
+    `continuation`.
     """
 
     reason: Reason
@@ -60,6 +61,7 @@ class PacketIn:
     in_port: int | None
     userdata: bytes
     metadata: bytes
+    continuation: bytes
 
 
 class OpenFlow:
@@ -201,4 +203,5 @@ def _parse_packet_in(body: bytes) -> PacketIn:
         in_port=int.from_bytes(metadata[at + 4 : at + 8], "big") if at >= 0 else None,
         userdata=properties.get(7, b""),
         metadata=metadata,
+        continuation=properties.get(8, b""),
     )
