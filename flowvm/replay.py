@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from flowvm.arrival import is_metadata, nanoseconds, parse_frame
 from flowvm.fields import Field, field_names
+from flowvm.flow import Port
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
@@ -26,12 +27,11 @@ from flowvm.trace import known_name, port_label
 
 BATCH = 16_384
 
-_REQUIRED = ("time", "in_port", "frame")
-
-_EVENT = '{"time": SECONDS, "in_port": PORT, "frame": "HEX"}, and fields such as "tun_id": "0x1"'
+_EVENT = '{"time": SECONDS, "%s": PORT, "frame": "HEX"}, and fields such as "tun_id": "0x1"'
 _EXPECTED = {
     "time": "seconds since the dump was taken, such as 0.5",
     "in_port": "a port's number or name",
+    "in": 'a node and an interface, such as "compute:tap0"',
     "frame": 'the bytes of the packet in hexadecimal, such as "ffffffffffff..."',
 }
 
@@ -100,7 +100,7 @@ def replay(
     """
     first = 0
     waiting: list[Event] = []
-    reader = _Reader(switch.names, file, switch.now)
+    reader = EventReader(switch.names.port, file, switch.now)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -108,14 +108,14 @@ def replay(
             waiting.append(reader.read(number, line))
         except EventError:
             if waiting:
-                yield first, switch.run(_batch_of(waiting))
+                yield first, switch.run(batch_of(waiting))
             raise
         if len(waiting) == batch:
-            yield first, switch.run(_batch_of(waiting))
+            yield first, switch.run(batch_of(waiting))
             first += len(waiting)
             waiting = []
     if waiting:
-        yield first, switch.run(_batch_of(waiting))
+        yield first, switch.run(batch_of(waiting))
 
 
 def emission_lines(first: int, result: Result, names: Names) -> Iterator[str]:
@@ -148,7 +148,8 @@ def emission_lines(first: int, result: Result, names: Names) -> Iterator[str]:
         )
 
 
-def _batch_of(events: list[Event]) -> PacketBatch:
+def batch_of(events: Sequence[Event]) -> PacketBatch:
+    """The packets of ``events``."""
     metadata = [event.metadata for event in events]
     return PacketBatch.of(
         Frames.of([event.frame for event in events]),
@@ -158,13 +159,20 @@ def _batch_of(events: list[Event]) -> PacketBatch:
     )
 
 
-class _Reader:
-    """Reads lines, and sees to it that their times do not go back."""
+class EventReader:
+    """Reads lines, and sees to it that their times do not go back.
 
-    def __init__(self, names: Names, file: str, now: int) -> None:
-        self._names = names
+    ``port`` gives the number of a port by number or name, and raises KeyError for an unknown one;
+    ``key`` is what events call the port that they come in by.
+    """
+
+    def __init__(
+        self, port: Callable[[Port], int], file: str, now: int, key: str = "in_port"
+    ) -> None:
+        self._port = port
         self._file = file
         self._now = now
+        self._key = key
         self._fields: dict[str, Field] = {}
         # A time that went through a binary float would lose its nanoseconds.
         self._decode: Callable[[str], Any] = json.JSONDecoder(parse_float=Decimal).decode
@@ -179,10 +187,11 @@ class _Reader:
 
     def _event(self, line: str) -> Event:
         values = self._object(line.rstrip())
-        for name in _REQUIRED:
+        required = ("time", self._key, "frame")
+        for name in required:
             if name not in values:
-                raise WordError(name, f'"{name}" is missing', _EVENT)
-        time, in_port, frame = (values.pop(name) for name in _REQUIRED)
+                raise WordError(name, f'"{name}" is missing', _EVENT % self._key)
+        time, in_port, frame = (values.pop(name) for name in required)
         return Event(
             self._time(time),
             self._in_port(in_port),
@@ -195,12 +204,14 @@ class _Reader:
             values = self._decode(line)
         except json.JSONDecodeError as error:
             raise WordError(
-                line, f"not JSON: {error.msg}, at column {error.colno}", _EVENT
+                line, f"not JSON: {error.msg}, at column {error.colno}", _EVENT % self._key
             ) from None
         except (RecursionError, ValueError) as error:
-            raise WordError(line, f"not JSON that can be read: {error}", _EVENT) from None
+            raise WordError(
+                line, f"not JSON that can be read: {error}", _EVENT % self._key
+            ) from None
         if not isinstance(values, dict):
-            raise WordError(line, "not an object", _EVENT)
+            raise WordError(line, "not an object", _EVENT % self._key)
         return values
 
     def _time(self, value: object) -> int:
@@ -220,12 +231,12 @@ class _Reader:
 
     def _in_port(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
-            raise _misfit("in_port", value)
+            raise _misfit(self._key, value)
         try:
-            return self._names.port(parse_port(str(value)))
+            return self._port(parse_port(str(value)))
         except KeyError:
             problem = f'there is no port "{value}"'
-            raise WordError(str(value), problem, _EXPECTED["in_port"]) from None
+            raise WordError(str(value), problem, _EXPECTED[self._key]) from None
 
     def _value(self, name: str, value: object) -> tuple[str, int]:
         """The field's own name, and its value."""

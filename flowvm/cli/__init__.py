@@ -82,6 +82,8 @@ def _ending_well(command: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             print(error, file=sys.stderr)
             sys.exit(BAD_INPUT)
+        except typer.BadParameter:
+            raise
         except BrokenPipeError:
             # Whoever read the output has read enough.
             _drop_output()

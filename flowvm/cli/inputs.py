@@ -24,6 +24,13 @@ class InputError(Exception):
     """What the user gave cannot be used; ``str()`` is the whole message."""
 
 
+def refuse(form: str, **others: object) -> None:
+    """Complain about options that do not go with ``form``, by the names of their variables."""
+    for name, value in others.items():
+        if value is not None:
+            raise InputError(f"flowvm: --{name.replace('_', '-')} does not go with {form}")
+
+
 def read_text(source: str) -> str:
     """The text of a file, of standard input for ``-``, or of a shipped example. Raises OSError."""
     from flowvm.examples import read_source

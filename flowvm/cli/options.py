@@ -73,3 +73,32 @@ Lenient = Annotated[
     bool,
     typer.Option("--lenient", help="Tell of lines that cannot be read, and go on without them."),
 ]
+
+NetworkFlows = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="FLOWS",
+        help="What ovs-ofctl dump-flows printed: a file, - for standard input, or example:br-tun. "
+        "Not with --node.",
+        show_default=False,
+    ),
+]
+
+Nodes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--node",
+        metavar="[NAME=]DIR",
+        help="Instead of FLOWS: a node, the directory or archive of what was gathered there, or "
+        "example:gre/compute. Once for each node.",
+    ),
+]
+
+Links = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link",
+        metavar="NODE:DEVICE,NODE:DEVICE",
+        help="Devices of nodes that are on one wire, such as compute:eth1,network:eth1.",
+    ),
+]

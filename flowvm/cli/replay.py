@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowvm.cli.inputs import STDIN, InputError, label, read_switch
-from flowvm.cli.options import Connections, Fdb, Flows, Groups, Lenient, Meters, Ports, Vsctl
+from flowvm.cli.inputs import STDIN, InputError, label, read_switch, refuse
+from flowvm.cli.options import (
+    Connections,
+    Fdb,
+    Groups,
+    Lenient,
+    Links,
+    Meters,
+    NetworkFlows,
+    Nodes,
+    Ports,
+    Vsctl,
+)
+from flowvm.cli.streams import reading, writing
 
 if TYPE_CHECKING:
     from flowvm.replay import Tally
@@ -21,14 +31,14 @@ if TYPE_CHECKING:
 
 
 def replay(
-    flows: Flows,
+    flows: NetworkFlows = None,
     captures: Annotated[
         list[str] | None,
         typer.Option(
             "--in",
             metavar="PORT=FILE",
             help="A capture (pcap or pcapng, also packed by gzip or xz) of what comes in by a "
-            "port. May be repeated: packets are merged by their times.",
+            "port (with --node NODE:PORT). May be repeated: packets are merged by their times.",
         ),
     ] = None,
     tunnel: Annotated[
@@ -93,14 +103,33 @@ def replay(
     vsctl: Vsctl = None,
     fdb: Fdb = None,
     conntrack: Connections = None,
+    nodes: Nodes = None,
+    links: Links = None,
     lenient: Lenient = False,
 ) -> None:
     """Run packets through the flows, one after the other, and write down what leaves.
+
+    With --node through the network of several nodes: what is delivered, and where.
 
     Packets come from captures (--in, --out) or from a file of events (--events, --out-events).
     Learned flows, timeouts and counters carry over from packet to packet. "-" stands for standard
     input or output.
     """
+    if nodes:
+        refuse("--node", ports=ports, groups=groups, meters=meters, vsctl=vsctl, fdb=fdb)
+        refuse("--node", conntrack=conntrack, tunnel=tunnel, dump_after=dump_after)
+        if flows is not None:
+            raise InputError("flowvm: with --node there are no FLOWS")
+        from flowvm.cli.replay_network import replay_network
+
+        replay_network(
+            nodes, links or (), captures, out, start, until, events, out_events,
+            as_json=as_json, lenient=lenient,
+        )  # fmt: skip
+        return
+    refuse("FLOWS, only with --node", link=links)
+    if flows is None:
+        raise typer.BadParameter("FLOWS is missing")
     read = partial(
         read_switch,
         flows,
@@ -113,7 +142,7 @@ def replay(
         fdb=fdb,
     )
     if captures and out is not None:
-        _only("--in", events=events, out_events=out_events, dump_after=dump_after)
+        refuse("--in", events=events, out_events=out_events, dump_after=dump_after)
         files = (flows, ports, groups, meters, conntrack, vsctl, fdb)
         if STDIN in files and any(text.endswith(f"={STDIN}") for text in captures):
             raise InputError("flowvm: a capture and flows cannot both come from standard input")
@@ -123,19 +152,12 @@ def replay(
         replay_captures(switch, captures, tunnel or (), out, start, until, as_json=as_json)
     elif events is not None and out_events is not None:
         captures_only = {"in": captures, "tunnel": tunnel, "out": out, "start": start}
-        _only("--events", **captures_only, until=until, json=as_json or None)
+        refuse("--events", **captures_only, until=until, json=as_json or None)
         if events == STDIN in (flows, ports, groups, meters, conntrack, vsctl, fdb):
             raise InputError("flowvm: events and flows cannot both come from standard input")
         _replay_events(read, events, out_events, dump_after)
     else:
         raise InputError("flowvm: give --in and --out, or --events and --out-events")
-
-
-def _only(form: str, **others: object) -> None:
-    """Complain about options that the other form of the command has."""
-    for name, value in others.items():
-        if value is not None:
-            raise InputError(f"flowvm: --{name.replace('_', '-')} does not go with {form}")
 
 
 def _replay_events(
@@ -150,7 +172,7 @@ def _replay_events(
     from flowvm.replay import replay as run
 
     tally = Tally()
-    with _reading(events) as source, _writing(out_events) as out:
+    with reading(events) as source, writing(out_events) as out:
         try:
             for first, result in run(switch, source, file=label(events)):
                 tally.add(result)
@@ -158,7 +180,7 @@ def _replay_events(
         except EventError as error:
             raise InputError(str(error)) from None
     if dump_after is not None:
-        with _writing(dump_after) as out:
+        with writing(dump_after) as out:
             out.writelines(f"{flow}\n" for flow in switch.flows())
     _tell(tally)
 
@@ -178,21 +200,3 @@ def _same_file(one: str, other: str) -> bool:
         return one != STDIN and Path(one).is_file() and Path(one).samefile(other)
     except OSError:
         return False
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[TextIO]:
-    if name == STDIN:
-        yield io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
-        return
-    with Path(name).open(encoding="utf-8", errors="replace") as file:
-        yield file
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[TextIO]:
-    if name == STDIN:
-        yield sys.stdout
-        return
-    with Path(name).open("w", encoding="utf-8") as file:
-        yield file

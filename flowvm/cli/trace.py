@@ -6,12 +6,23 @@ from typing import Annotated
 
 import typer
 
-from flowvm.cli.inputs import InputError, read_switch, syntax_errors
-from flowvm.cli.options import Connections, Fdb, Flows, Groups, Lenient, Meters, Ports, Vsctl
+from flowvm.cli.inputs import InputError, read_switch, refuse, syntax_errors
+from flowvm.cli.options import (
+    Connections,
+    Fdb,
+    Groups,
+    Lenient,
+    Links,
+    Meters,
+    NetworkFlows,
+    Nodes,
+    Ports,
+    Vsctl,
+)
 
 
 def trace(
-    flows: Flows,
+    flows: NetworkFlows = None,
     br_flow: Annotated[
         str,
         typer.Argument(
@@ -51,17 +62,47 @@ def trace(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
+    nodes: Nodes = None,
+    links: Links = None,
+    sender: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NODE:PORT", help="With --node: the port where it comes in."
+        ),
+    ] = None,
+    capture: Annotated[
+        str | None,
+        typer.Option(
+            "--pcap", metavar="FILE", help="With --node: a capture of packets, one after the other."
+        ),
+    ] = None,
     lenient: Lenient = False,
 ) -> None:
-    """Tell what happens to a packet, and why.
+    """Tell what happens to a packet, and why: on one bridge, or in the network of several nodes.
 
-    For example: flowvm trace example:br-tun in_port=2,tun_id=0x1,icmp,dl_dst=52:54:00:5e:10:01
+    For example: flowvm trace example:br-tun in_port=2,tun_id=0x1,icmp,dl_dst=52:54:00:5e:10:01,
+    or flowvm trace --node compute=DIR --node network=DIR --from compute:tap0 icmp,dl_dst=...
     """
+    if nodes:
+        refuse("--node", in_port=in_port, ports=ports, groups=groups, meters=meters, vsctl=vsctl)
+        refuse("--node", fdb=fdb, conntrack=conntrack, ct_next=ct_next)
+        if br_flow:
+            raise InputError("flowvm: with --node there are no FLOWS, only BR_FLOW")
+        from flowvm.cli.trace_network import trace_network
+
+        trace_network(
+            nodes, links or (), sender, flows or "", frame, capture, at,
+            as_json=as_json, lenient=lenient,
+        )  # fmt: skip
+        return
+    refuse("FLOWS, only with --node", **{"link": links, "from": sender, "pcap": capture})
+    if flows is None:
+        raise typer.BadParameter("FLOWS is missing")
     if not br_flow and frame is None:
         raise InputError("flowvm: give the packet: BR_FLOW, or --frame HEX")
     from flowvm.arrival import PacketError
 
-    packet = br_flow if frame is None else _bytes(frame)
+    packet = br_flow if frame is None else frame_bytes(frame)
     port = _port(in_port)
     switch = read_switch(
         flows,
@@ -92,7 +133,8 @@ def trace(
         print(answer)
 
 
-def _bytes(digits: str) -> bytes:
+def frame_bytes(digits: str) -> bytes:
+    """The bytes of ``--frame``."""
     from flowvm.arrival import parse_frame
 
     try:

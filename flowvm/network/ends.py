@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from flowvm.columns import VLAN_VID_MASK
+from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN
 from flowvm.flow import ReservedPort
 from flowvm.network.journey import Fate
 from flowvm.network.model import Endpoint, Interface
 from flowvm.network.wiring import Place, Wiring
+from flowvm.port_settings import VlanMode
 
 _GUESTS = ("tap", "qvo", "qr-", "qg-", "sg-", "ha-", "vnet", "veth", "vhu", "ovn-")
 """What names of devices begin with behind which a machine or a namespace is."""
@@ -27,6 +30,24 @@ def arrival_at_edge(wiring: Wiring, place: Place) -> tuple[Fate, str]:
         return Fate.OUTSIDE, name
     what = "" if endpoint is None else _behind(endpoint)
     return Fate.DELIVERED, f"{name} ({what})" if what else name
+
+
+def tag_at_edge(wiring: Wiring, place: Place, left: bytes, came: bytes) -> int | None:
+    """The VLAN on the bridge of a frame that ``left`` by ``place``; it ``came`` as that.
+
+    An access port takes the tag off, and so may a flow: then it is the one that it came with.
+    """
+    port = wiring.port(place)
+    if port is not None and port.settings.vlan_mode is VlanMode.ACCESS:
+        return port.settings.tag
+    return outer_tag(left) or outer_tag(came)
+
+
+def outer_tag(frame: bytes) -> int | None:
+    """The VLAN ID of the outermost tag of a frame, if it has one."""
+    if int.from_bytes(frame[12:14], "big") not in (ETH_TYPE_VLAN, ETH_TYPE_QINQ):
+        return None
+    return int.from_bytes(frame[14:16], "big") & VLAN_VID_MASK
 
 
 def _has_guest(interface: Interface) -> bool:

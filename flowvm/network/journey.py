@@ -41,7 +41,8 @@ class Fate(Enum):
 class Exit:
     """One copy that leaves a bridge by ``place`` (the controller's number included).
 
-    ``text`` says where it gets to or why it does not. ``outer`` is what a tunnel puts around it,
+    ``text`` says where it gets to or why it does not. ``vlan`` is the tag that a copy which is
+    delivered or goes outside has on that bridge. ``outer`` is what a tunnel puts around it,
     ``outer_frame`` the whole as it goes from node to node. ``hops`` are the bridges it comes to.
     """
 
@@ -50,6 +51,7 @@ class Exit:
     frame: bytes
     fate: Fate = Fate.DROPPED
     text: str = ""
+    vlan: int | None = None
     outer: Outer | None = None
     outer_frame: bytes | None = None
     hops: list[Hop] = field(default_factory=list)
@@ -130,6 +132,11 @@ class Journey:
     def delivered(self) -> list[End]:
         """The ends at which a copy was delivered."""
         return [end for end in self.ends() if end.fate is Fate.DELIVERED]
+
+    def __str__(self) -> str:
+        from flowvm.report.network_text import format_journey
+
+        return format_journey(self)
 
 
 _STOPPED = {

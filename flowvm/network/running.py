@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.flow import ReservedPort
 from flowvm.network.departures import Departure, departures, has_steps, resubmits
-from flowvm.network.ends import arrival_at_edge
+from flowvm.network.ends import arrival_at_edge, tag_at_edge
 from flowvm.network.journey import Exit, Fate, Hop, Journey, Via
-from flowvm.network.model import Node
+from flowvm.network.model import Bridge, Node
 from flowvm.network.outer import encapsulate
 from flowvm.network.tunnels import (
     TUNNEL_COLUMNS,
@@ -39,14 +39,17 @@ from flowvm.network.tunnels import (
 from flowvm.network.wiring import Link, Place, Spot, Wiring
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
+from flowvm.pipeline.assemble import with_bridge
 from flowvm.pipeline.ct_columns import CT_COLUMNS
 from flowvm.pipeline.engine import MAX_DEPTH, MAX_RESUBMITS, Entry
 from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.program import Program
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
-from flowvm.pipeline.result import Result
+from flowvm.pipeline.result import Result, Verdict
+from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
 from flowvm.switch import Switch
-from flowvm.trace import known_name, port_label, trace_on
+from flowvm.trace import describe_flow, known_name, port_label, trace_on
 
 MAX_HOPS = 4096
 """So many bridges one packet comes to; only in a loop are there more."""
@@ -104,7 +107,7 @@ class Network:
         self.wiring = Wiring(nodes, links)
         self.now = 0
         self._machines = {
-            spot: Machine(State(bridge.program))
+            spot: Machine(_state(bridge, bridge.program))
             for spot, bridge in self.wiring.bridges.items()
             if bridge.program is not None
         }
@@ -256,7 +259,7 @@ class _Run:
             hop.verdict, hop.reason = hop.trace.verdict, hop.trace.reason
         else:
             result = machine.run(packet, entry=entry)
-            hop.verdict, hop.reason = str(result.verdict(0)), result.reason(0)
+            hop.verdict, hop.reason = str(result.verdict(0)), _reason(result, machine.state)
         return result
 
     # -- what becomes of what leaves --------------------------------------------------------------
@@ -277,8 +280,11 @@ class _Run:
             exit.fate = Fate.ON
             for end in wire:
                 self._send(left, end, Via.LINK, None)
+        elif place.port in self._network._machines[place.spot].state.program.names.down:
+            exit.text = f"{place.node}:{exit.label} is down"
         else:
             exit.fate, exit.text = arrival_at_edge(wiring, place)
+            exit.vlan = tag_at_edge(wiring, place, exit.frame, left.hop.frame)
 
     def _leave_by_patch(self, left: _Left, translation: _Translation) -> None:
         exit, departure = left.exit, left.departure
@@ -386,6 +392,25 @@ class _Left:
     departure: Departure
     ancestors: dict[_Signature, int]
     resubmits: int
+
+
+def _state(bridge: Bridge, program: Program) -> State:
+    """What the bridge is when its data was gathered."""
+    if not bridge.settings_known:
+        return State(program)
+    state = State(with_bridge(program, bridge.settings))
+    if bridge.macs and state.macs is not None:
+        state.macs.load(bridge.macs, 0)
+    return state
+
+
+def _reason(result: Result, state: State) -> str:
+    """Why, in words; the last rule of a packet that was dropped."""
+    rule = int(result.last_rule[0])
+    if result.verdict(0) is not Verdict.DROP or rule < 0:
+        return result.reason(0)
+    flow = flow_of(state, rule)
+    return f"{'no output' if flow.actions else 'dropped'} by {describe_flow(flow)}"
 
 
 def handed_over(columns: NDArray[np.uint64], port: int) -> NDArray[np.uint64]:
