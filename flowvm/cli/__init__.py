@@ -1,4 +1,4 @@
-"""The command line: ``flowvm trace``, ``replay``, ``show``, ``compile``, ``bench``, ``example``.
+"""The command line: ``flowvm trace``, ``replay``, ``show``, ``network`` and the others.
 
 Each command has a module of its own, which imports what it works with only when it runs: the help
 text is there at once. Exit status: 0 for an answer, whatever it says; 2 for input that cannot be
@@ -26,7 +26,7 @@ INTERRUPTED = 130  # what a shell reports for SIGINT
 
 def make_app() -> typer.Typer:
     """The commands and their options."""
-    from flowvm.cli import bench, compile, example, replay, show, trace
+    from flowvm.cli import bench, collect, compile, example, network, replay, show, trace
 
     # Rich would make the help prettier and half again as slow.
     app = typer.Typer(
@@ -43,6 +43,8 @@ def make_app() -> typer.Typer:
         trace.trace,
         replay.replay,
         show.show,
+        network.network,
+        collect.collect,
         compile.compile,
         bench.bench,
         example.example,

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from flowvm.cli.inputs import InputError, read_dump, syntax_errors
-from flowvm.cli.options import Flows, Lenient
-
-
-class Color(StrEnum):
-    """When to print in colours."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
+from flowvm.cli.options import Color, Flows, Lenient
 
 
 def show(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -128,3 +131,72 @@ def test_show_tells_what_it_can(switch: OpenVSwitch, tmp_path: Path) -> None:
                 protected=False,
             )
             assert port.settings == known
+
+
+def test_the_script_gathers_a_node(tmp_path: Path) -> None:
+    """Run where Open vSwitch runs it makes a directory and an archive, and nothing is missing."""
+    with OpenVSwitch(ports=3) as ovs:
+        ovs.vsctl("set", "port", "p1", "tag=2", "vlan_mode=native-tagged")
+        made = ["--", "set", "bridge", "old", "datapath-type=dummy", "protocols=OpenFlow10"]
+        ovs.vsctl("add-br", "old", *made)
+        masked = "set_field:12:00:00:00:00:00/ff:00:00:00:00:00->eth_src"
+        group = f"group_id=1,type=all,bucket=actions={masked},output:2"
+        flow = (
+            "table=0,priority=5,in_port=1,actions=meter:1,learn(table=20,hard_timeout=300,"
+            "NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),NORMAL"
+        )
+        for command in (
+            ("add-group", "br0", group),
+            ("add-meter", "br0", "meter=1,pktps,band=type=drop,rate=10"),
+            ("add-flow", "br0", flow),
+            ("add-flow", "br0", "table=1,ip,actions=ct(commit),group:1"),
+        ):
+            ovs.run("ovs-ofctl", ["-O", "OpenFlow15", *command])
+        ovs.run("ovs-ofctl", ["add-flow", "old", "in_port=LOCAL,actions=strip_vlan,resubmit(,1)"])
+        frame = "ffffffffffff525400000001" + "0800" + "45000014" + "00" * 42
+        ovs.ctl.call("netdev-dummy/receive", "p1", frame)
+        for _ in range(24):
+            ovs.ctl.call("version")
+        ovs.ctl.call("revalidator/purge")
+        _as_installed(ovs)
+        script = subprocess.run(
+            [sys.executable, "-m", "flowvm", "collect"], check=True, capture_output=True
+        ).stdout
+        ended = subprocess.run(
+            ["sh", "-s", "--", "node"],
+            input=script,
+            cwd=tmp_path,
+            env={**os.environ, "OVS_RUNDIR": str(ovs.directory)},
+            capture_output=True,
+            check=True,
+        )
+    assert ended.stdout == b"node.tar.gz\n"
+    assert not (tmp_path / "node" / "ovs-ofctl_-O_OpenFlow14_dump-flows_br0").exists()
+    packed, plain = read_node(tmp_path / "node.tar.gz"), read_node(tmp_path / "node")
+    assert packed.name == "node"
+    for node in (packed, plain):
+        bridges = {bridge.name: bridge for bridge in node.bridges}
+        assert [str(found) for found in node.missing] == []
+        assert node.conntrack == ""
+        br0, old = bridges["br0"], bridges["old"]
+        settings = {port.name: port.settings for port in br0.ports}
+        assert settings["p1"] == PortSettings("p1", (1,), VlanMode.NATIVE_TAGGED, 2)
+        macs = [(found.port, found.vlan, found.mac) for found in br0.macs]
+        assert macs == [(1, 2, 0x525400000001)]
+        assert br0.program is not None
+        assert old.program is not None
+        learned = [flow for flow in br0.program.flows if flow.table == 20]
+        assert [flow.hard_timeout for flow in learned] == [300]
+        assert br0.program.groups is not None
+        assert [str(found).strip() for found in br0.program.groups.groups] == [
+            f"group_id=1,type=all,bucket=bucket_id:0,actions={masked},output:2"
+        ]
+        assert [meter.meter_id for meter in br0.program.meters or ()] == [1]
+        assert len(old.program.flows) == 2
+
+
+def _as_installed(ovs: OpenVSwitch) -> None:
+    """Let the daemon be found where ``ovs-appctl`` looks for it."""
+    pid = (ovs.directory / "vswitchd.pid").read_text().strip()
+    (ovs.directory / "ovs-vswitchd.pid").symlink_to("vswitchd.pid")
+    (ovs.directory / f"ovs-vswitchd.{pid}.ctl").symlink_to("vs.ctl")
