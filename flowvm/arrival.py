@@ -116,11 +116,9 @@ def _parse_ct_state(text: str) -> int:
 
 def is_metadata(row: Field) -> bool:
     """Whether a packet has the field besides its frame and port: tunnel, registers, marks."""
-    return (
-        row.bits is not None
-        and row.bits.column < Column.ETH_SRC
-        and row.bits.column not in _NOT_CARRIED
-    )
+    if row.bits is None:
+        return True  # an option of a tunnel
+    return row.bits.column < Column.ETH_SRC and row.bits.column not in _NOT_CARRIED
 
 
 def arrive(
@@ -134,21 +132,21 @@ def arrive(
 
     Raises FlowSyntaxError and PacketError.
     """
-    ports = state.program.names.ports
+    names = state.program.names
     if isinstance(packet, str) and br_flow:
         raise PacketError("br_flow goes with a frame; these headers are one already")
     text = packet if isinstance(packet, str) else br_flow
-    headers = parse_br_flow(text, ports) if text else Match()
+    headers = parse_br_flow(text, names.ports) if text else Match()
     try:
         time = state.now if at is None else nanoseconds(at)
         if time < state.now:
             raise PacketError(
                 f"{at} s is before the switch's time, {Decimal(state.now) / SECOND} s"
             )
-        port = _in_port(headers, state.program.names, in_port)
+        port = _in_port(headers, names, in_port)
         if isinstance(packet, str):
-            return from_headers(headers, ports, port, time)
-        return from_frame(_bytes_of(packet), headers, ports, port, time)
+            return from_headers(headers, names, port, time)
+        return from_frame(_bytes_of(packet), headers, names, port, time)
     except ValueError as error:
         raise PacketError(str(error)) from error
 
@@ -183,15 +181,15 @@ def in_port_of(match: Match, ports: Mapping[str, int]) -> int | None:
     return None
 
 
-def from_headers(headers: Match, ports: Mapping[str, int], in_port: int, time: int) -> PacketBatch:
+def from_headers(headers: Match, names: Names, in_port: int, time: int) -> PacketBatch:
     """A packet with ``headers``, the rest of them zero, but for a TTL of 64; ``time`` is in ns.
 
-    Raises KeyError for a port name that ``ports`` lacks, ValueError for a field without a column
-    and for headers that no frame can have.
+    Raises KeyError for a port name that ``names`` lacks, ValueError for a tunnel option that has no
+    place there and for headers that no frame can have.
     """
     from flowvm.packet.compose import compose
 
-    words = headers.words(ports)
+    words = headers.words(names.ports, names.tlv_map)
     columns = _columns(words)
     columns[Column.IN_PORT] = in_port
     if not words.get(Column.NW, (0, 0))[1] & 0xFF << NW_TTL_BITS.shift:
@@ -201,19 +199,17 @@ def from_headers(headers: Match, ports: Mapping[str, int], in_port: int, time: i
     vlan = int(columns[Column.VLAN, 0])
     if vlan >> OUTER_TCI.shift & 0xFFFF and not vlan >> OUTER_TPID.shift:
         columns[Column.VLAN] |= np.uint64(ETH_TYPE_VLAN << OUTER_TPID.shift)
-    return PacketBatch(compose(columns), columns, np.array([time], np.int64))
+    return PacketBatch(compose(columns), columns, np.array([time], np.int64), names.tlv_map)
 
 
-def from_frame(
-    frame: bytes, metadata: Match, ports: Mapping[str, int], in_port: int, time: int
-) -> PacketBatch:
+def from_frame(frame: bytes, metadata: Match, names: Names, in_port: int, time: int) -> PacketBatch:
     """A packet with the bytes ``frame`` and those of ``metadata`` that no frame carries.
 
     As with ``ofproto/trace``, header fields of ``metadata`` give way to the frame's. ``time`` is in
     ns. Raises KeyError and ValueError as :func:`from_headers` does.
     """
-    batch = PacketBatch.of(Frames.of([frame]), in_port, time)
-    for column, (value, _) in metadata.words(ports).items():
+    batch = PacketBatch.of(Frames.of([frame]), in_port, time, tlv_map=names.tlv_map)
+    for column, (value, _) in metadata.words(names.ports, names.tlv_map).items():
         if column < Column.ETH_SRC and column not in _NOT_CARRIED:
             batch.columns[column] = value
     return batch

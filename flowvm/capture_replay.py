@@ -212,7 +212,11 @@ class _Arrival:
         for row, _, _ in headers.constraints():
             if not is_metadata(row):
                 raise ReplayError(f'"{row.name}" is not a field that comes besides the frame')
-        return cls(port, {column: value for column, (value, _) in headers.words({}).items()})
+        try:
+            words = headers.words({}, names.tlv_map)
+        except ValueError as error:
+            raise ReplayError(f"metadata of port {source.port}: {error}") from None
+        return cls(port, {column: value for column, (value, _) in words.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +275,12 @@ class _Replay:
         # The engine copies buffers as wholes.
         frames = _whole(trimmed(records.frames), lengths)
         packets = PacketBatch.of(
-            frames, self._ports[inputs], batch.times, wanted=self._wanted, room=self._room
+            frames,
+            self._ports[inputs],
+            batch.times,
+            wanted=self._wanted,
+            room=self._room,
+            tlv_map=self._switch.names.tlv_map,
         )
         for number, (arrival, count) in enumerate(zip(self._arrivals, self.by_input, strict=True)):
             mine = np.flatnonzero(inputs == number)

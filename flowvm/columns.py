@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 
+TUN_METADATA_WORDS = 32
+"""Words for the values of tunnel options: as many bytes as Open vSwitch has room for."""
+
 
 class Column(IntEnum):
     """One 64-bit word of a packet's key; the comments list its parts, most significant first."""
+
+    _ignore_ = "_word"
 
     IN_PORT = 0
     METADATA = auto()
@@ -25,6 +30,10 @@ class Column(IntEnum):
     TUN_IPV6_DST_LOW = auto()
     TUN = auto()  # flags 16, tos 8, ttl 8, gbp_id 16, gbp_flags 8, unused 8
     TUN_EXTRA = auto()  # erspan: idx 32, ver 8, dir 4, hwid 4 + gtpu: flags 8, msgtype 8
+    TUN_METADATA_PRESENT = auto()  # bit N: the packet has tun_metadataN
+    TUN_METADATA = auto()  # and the words after it: values, where a TLV map puts them
+    for _word in range(1, TUN_METADATA_WORDS):
+        vars()[f"TUN_METADATA_{_word}"] = auto()
     MARK = auto()  # skb_priority 32, pkt_mark 32
     RECIRC = auto()  # recirc_id 32, dp_hash 32
     PACKET_TYPE = auto()  # packet_type 32, conj_id 32

@@ -7,8 +7,8 @@ its values are written, what must hold before it exists in a packet, and where i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 
@@ -68,9 +68,11 @@ class Prerequisite(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Where a value lies: ``width`` bits from bit ``shift`` of ``column`` (and those after it).
+    """Where a value lies: ``width`` bits from bit ``shift`` of ``column`` on.
 
-    Its ``unused`` lowest bits are not of the value; another field may be there.
+    One that is too wide for the column goes on in those after it: ``shift`` is then of the last of
+    them, which has its lowest bits. Its ``unused`` lowest bits are not of the value; another field
+    may be there.
     """
 
     column: Column
@@ -83,14 +85,23 @@ class Bits:
         """The bits as a mask of their column; for values that are in one column."""
         return {self.column: ((1 << self.width) - (1 << self.unused)) << self.shift}
 
+    @property
+    def n_columns(self) -> int:
+        """How many columns the value is in."""
+        return (self.shift + self.width + 63) // 64 if self.width else 0
+
     def words(self, value: int) -> Iterator[tuple[Column, int]]:
         """Split ``value`` into (column, word) pairs, most significant first."""
-        if self.width <= 64:
-            yield self.column, (value & ((1 << self.width) - 1)) << self.shift
-            return
-        n_words = self.width // 64
-        for i in range(n_words):
-            yield Column(self.column + i), (value >> 64 * (n_words - 1 - i)) & 0xFFFF_FFFF_FFFF_FFFF
+        placed = (value & ((1 << self.width) - 1)) << self.shift
+        for i, left in enumerate(range(self.n_columns - 1, -1, -1)):
+            yield Column(self.column + i), placed >> 64 * left & 0xFFFF_FFFF_FFFF_FFFF
+
+    def value(self, key: Sequence[int]) -> int:
+        """The value in ``key``, which has one word a column."""
+        placed = 0
+        for i in range(self.n_columns):
+            placed = placed << 64 | key[self.column + i]
+        return placed >> self.shift & (1 << self.width) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,8 @@ class Field:
     """One row of the registry.
 
     ``width`` is in bits, as subfields count them. ``bits`` is ``None`` for a field whose place
-    depends on something outside the registry (``tun_metadata``: a TLV map).
+    depends on something outside the registry (``tun_metadata``: a TLV map, which makes of the row
+    one with ``bits`` and ``presence``, see :class:`flowvm.tlv_map.TlvMap`).
     """
 
     name: str
@@ -113,6 +125,8 @@ class Field:
     writable: bool = True
     implied: int = 0
     """Bits of the column (before the shift) that a match on the field demands besides its own."""
+    presence: Bits | None = None
+    """A bit that says whether a packet has the field: matches demand it, writing sets it."""
 
     @property
     def full_mask(self) -> int:
@@ -123,13 +137,19 @@ class Field:
         """
         return (1 << (self.bits.width if self.bits else self.width)) - 1
 
+    def placed(self, width: int, bits: Bits, presence: Bits) -> Field:
+        """This field where it has ``width`` bits, which are there."""
+        return replace(self, width=width, bits=bits, presence=presence)
+
     def __str__(self) -> str:
         return self.name
 
     def __repr__(self) -> str:
         return f"<Field {self.name}>"
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        if self.presence is not None:
+            return field(self.name).placed, (self.width, self.bits, self.presence)
         return field, (self.name,)
 
     def match_words(self, value: int, mask: int) -> Iterator[tuple[Column, int, int]]:
@@ -148,6 +168,9 @@ class Field:
             self.bits.words(value & mask), self.bits.words(mask), strict=True
         ):
             yield column, v | self.implied, m | self.implied
+        if self.presence is not None:
+            for column, bit in self.presence.words(1):
+                yield column, bit, bit
 
 
 OUTER_TPID = Bits(Column.VLAN, 48, 16)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowvm.columns import Column
 from flowvm.fields import SHORTHANDS, Field
 from flowvm.fields import field as field_named
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Action
@@ -109,16 +111,19 @@ class Match:
         for term in self.terms:
             yield from term.constraints()
 
-    def words(self, ports: Mapping[str, int]) -> Mapping[Column, tuple[int, int]]:
+    def words(
+        self, ports: Mapping[str, int], tlv_map: TlvMap = NO_TLV_MAP
+    ) -> Mapping[Column, tuple[int, int]]:
         """What the match compares: column -> (value, mask); columns not compared are absent.
 
-        ``ports`` resolves port names; KeyError for a name it lacks, ValueError for a field that
-        has no place in the columns.
+        ``ports`` resolves port names; KeyError for a name it lacks. ``tlv_map`` gives tunnel
+        options their places; ValueError for one that has none.
         """
         words: dict[Column, tuple[int, int]] = {}
         for row, value, mask in self.constraints():
             number = ports[value] if isinstance(value, str) else value
-            for column, v, m in row.match_words(number, mask):
+            found = row.match_words if row.bits is not None else partial(tlv_map.words, row)
+            for column, v, m in found(number, mask):
                 old_value, old_mask = words.get(column, (0, 0))
                 if m:
                     words[column] = (old_value & ~m | v, old_mask | m)

@@ -1,4 +1,4 @@
-"""Names of ports and tables, and the numbers they stand for."""
+"""Names of ports, tables and tunnel options, and what they stand for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from flowvm.flow import Port, ReservedPort, Table
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 _WORD = 0xFFFFFFFF
 
@@ -72,6 +73,9 @@ class Names:
     down: frozenset[int] = frozenset()
     """Ports without a link (``LINK_DOWN``, or ``PORT_DOWN`` in their configuration)."""
 
+    tlv_map: TlvMap = NO_TLV_MAP
+    """What ``tun_metadata`` fields stand for."""
+
     def port(self, port: Port) -> int:
         """The number of ``port``; KeyError for a name that nothing defines."""
         if isinstance(port, int):
@@ -132,6 +136,7 @@ class Names:
         port_numbers: Iterable[int],
         table_names: Iterable[str],
         table_numbers: Iterable[int],
+        tlv_map: TlvMap = NO_TLV_MAP,
     ) -> Names:
         """Names for a dump: those of ``ports`` (``ovs-ofctl show``), and numbers for the rest.
 
@@ -162,4 +167,5 @@ class Names:
             ports is not None,
             told.no_flood,
             told.down,
+            tlv_map,
         )

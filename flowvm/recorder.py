@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from flowvm.actions.base import Action, Operation, Unsupported
+from flowvm.actions.base import Action, Operation, Subfield, Unsupported
 from flowvm.actions.debug import UnrollXlate
 from flowvm.actions.nest import ClearActions, WriteActions, slot_of
+from flowvm.actions.placing import placed
+from flowvm.actions.set_field import Load, SetField
 from flowvm.columns import Column
 from flowvm.flow import FieldMatch, Flow, Match, MatchTerm
 from flowvm.packet.batch import PacketBatch
@@ -26,6 +28,7 @@ from flowvm.pipeline.state import State
 from flowvm.report.headers import format_packet
 from flowvm.text.canonical import canonical_match
 from flowvm.text.format import format_actions, format_learned, format_match
+from flowvm.text.values import nxm_name
 
 UNCHANGED = "unchanged"
 
@@ -126,7 +129,7 @@ class StepRecorder:
     def format(self, columns: list[int]) -> str:
         """Headers of the packet, with ``recirc_id`` as it is told."""
         columns[Column.RECIRC] = self.recirc_id << RECIRC_ID_BITS.shift
-        return format_packet(columns)
+        return format_packet(columns, self._state.program.names.tlv_map)
 
     # -- what the engine says -------------------------------------------------------------------
 
@@ -163,7 +166,12 @@ class StepRecorder:
             if isinstance(operation, Unsupported) and operation.what != str(self._current):
                 # It is the match that cannot be told; the actions are never come to.
                 return
-        self._note(Kind.ACTION, str(self._current))
+        self._note(Kind.ACTION, self._text(self._current))
+
+    def _text(self, action: Action | None) -> str:
+        """An action, in which a whole tunnel option is ``NAME[]`` if the TLV map is known."""
+        tlv_map = self._state.program.names.tlv_map
+        return str(action if tlv_map.inferred else placed(action, tlv_map))
 
     def rest(self) -> object:
         return tuple(self._list[self._position + 1 :])
@@ -233,6 +241,7 @@ class StepRecorder:
         operations = self._state.shapes[events.shape].operations
         key, operands = events.keys[:, 0].tolist(), events.operands[:, 0].tolist()
         flow = events.template.flow(operations, key, operands)
+        flow = flow.replace(actions=tuple(map(_as_load, flow.actions)))
         self._note(Kind.DETAIL, format_learned(flow))
 
     def detail(self, text: str) -> None:
@@ -267,6 +276,17 @@ class StepRecorder:
         return [self._set[i] for i in execution_order(slots)]
 
 
+def _as_load(action: Action) -> Action:
+    """What sets a tunnel option, as Open vSwitch words it while a flow is being learned."""
+    if not isinstance(action, SetField) or action.field.presence is None:
+        return action
+    assert isinstance(action.value, int)
+    mask = action.field.full_mask if action.mask is None else action.mask
+    start = (mask & -mask).bit_length() - 1
+    bits = Subfield(action.field, start, mask.bit_length() - 1, nxm_name(action.field))
+    return Load(action.value >> start, bits)
+
+
 def _found(flow: Flow | None, match: str) -> str:
     if flow is None:
         return "No match."
@@ -277,10 +297,11 @@ def _found(flow: Flow | None, match: str) -> str:
 def match_text(match: Match, state: State) -> str:
     """A match in Open vSwitch's own terms and order, whatever the dump's; without a priority.
 
-    A match on a field that has no column is left as the dump has it. Ports keep their names.
+    A match on a tunnel option without a place is left as the dump has it. Ports keep their names.
     """
+    names = state.program.names
     try:
-        terms = canonical_match(match.words(state.program.names.ports)).terms
+        terms = canonical_match(match.words(names.ports, names.tlv_map), names.tlv_map).terms
     except ValueError:
         return format_match(match)
     named = [

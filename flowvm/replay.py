@@ -13,16 +13,22 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flowvm.arrival import is_metadata, nanoseconds, parse_frame
+from flowvm.columns import Column
 from flowvm.fields import Field, field_names
 from flowvm.flow import Port
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.result import Result, Verdict
+from flowvm.report.tunnel import further_tunnel, tunnel_fields
 from flowvm.switch import Switch
 from flowvm.text.errors import WordError, suggestion
 from flowvm.text.values import format_ipv4, parse_port, parse_value
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 from flowvm.trace import known_name, port_label
 
 BATCH = 16_384
@@ -100,7 +106,7 @@ def replay(
     """
     first = 0
     waiting: list[Event] = []
-    reader = EventReader(switch.names.port, file, switch.now)
+    reader = EventReader(switch.names.port, file, switch.now, tlv_map=switch.names.tlv_map)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -108,14 +114,14 @@ def replay(
             waiting.append(reader.read(number, line))
         except EventError:
             if waiting:
-                yield first, switch.run(batch_of(waiting))
+                yield first, switch.run(batch_of(waiting, switch.names.tlv_map))
             raise
         if len(waiting) == batch:
-            yield first, switch.run(batch_of(waiting))
+            yield first, switch.run(batch_of(waiting, switch.names.tlv_map))
             first += len(waiting)
             waiting = []
     if waiting:
-        yield first, switch.run(batch_of(waiting))
+        yield first, switch.run(batch_of(waiting, switch.names.tlv_map))
 
 
 def emission_lines(first: int, result: Result, names: Names) -> Iterator[str]:
@@ -126,14 +132,19 @@ def emission_lines(first: int, result: Result, names: Names) -> Iterator[str]:
     emissions = result.emissions
     labels: dict[int, str] = {}
     addresses: dict[int, str] = {}
-    for packet, port, frame, tun_id, tun_src, tun_dst in zip(
-        emissions.packet.tolist(),
-        emissions.port.tolist(),
-        emissions.frames,
-        emissions.tun_id.tolist(),
-        emissions.tun_src.tolist(),
-        emissions.tun_dst.tolist(),
-        strict=True,
+    tunnel = emissions.tunnel()
+    if tunnel.keys() <= {Column.TUN_ID, Column.TUN_IPV4}:
+        tunnel = {}
+    for number, (packet, port, frame, tun_id, tun_src, tun_dst) in enumerate(
+        zip(
+            emissions.packet.tolist(),
+            emissions.port.tolist(),
+            emissions.frames,
+            emissions.tun_id.tolist(),
+            emissions.tun_src.tolist(),
+            emissions.tun_dst.tolist(),
+            strict=True,
+        )
     ):
         if port not in labels:
             name = json.dumps(known_name(port, names), ensure_ascii=False)
@@ -144,18 +155,25 @@ def emission_lines(first: int, result: Result, names: Names) -> Iterator[str]:
         yield (
             f'{{"packet": {first + packet}, {labels[port]}, "frame": "{frame.hex()}", '
             f'"tun_id": "{tun_id:#x}", "tun_src": "{addresses[tun_src]}", '
-            f'"tun_dst": "{addresses[tun_dst]}"}}'
+            f'"tun_dst": "{addresses[tun_dst]}"{_further(tunnel, number, names)}}}'
         )
 
 
-def batch_of(events: Sequence[Event]) -> PacketBatch:
-    """The packets of ``events``."""
+def _further(tunnel: Mapping[Column, NDArray[np.uint64]], emission: int, names: Names) -> str:
+    """More of what a frame leaves with, as one more member of its object."""
+    further = further_tunnel(tunnel_fields(tunnel, emission, names.tlv_map))
+    return f', "tunnel": {json.dumps(further)}' if further else ""
+
+
+def batch_of(events: Sequence[Event], tlv_map: TlvMap = NO_TLV_MAP) -> PacketBatch:
+    """The packets of ``events``; those with ``tun_metadata`` are for a switch with ``tlv_map``."""
     metadata = [event.metadata for event in events]
     return PacketBatch.of(
         Frames.of([event.frame for event in events]),
         [event.in_port for event in events],
         [event.time for event in events],
         metadata if any(metadata) else None,
+        tlv_map=tlv_map,
     )
 
 
@@ -167,9 +185,15 @@ class EventReader:
     """
 
     def __init__(
-        self, port: Callable[[Port], int], file: str, now: int, key: str = "in_port"
+        self,
+        port: Callable[[Port], int],
+        file: str,
+        now: int,
+        key: str = "in_port",
+        tlv_map: TlvMap = NO_TLV_MAP,
     ) -> None:
         self._port = port
+        self._tlv_map = tlv_map
         self._file = file
         self._now = now
         self._key = key
@@ -242,7 +266,11 @@ class EventReader:
         """The field's own name, and its value."""
         row = self._fields.get(name)
         if row is None:
-            row = self._fields[name] = _metadata_field(name)
+            found = self._tlv_map.place(_metadata_field(name))
+            if found.bits is None:
+                problem = f"no TLV map has {name}, and no flow"
+                raise WordError(name, problem, "a field that a flow or a TLV map names")
+            row = self._fields[name] = found
         expected = f"a number of {row.width} bits"
         if isinstance(value, int) and not isinstance(value, bool):
             if not 0 <= value <= row.full_mask:

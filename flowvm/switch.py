@@ -32,6 +32,7 @@ from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.snapshot import flows_now
 from flowvm.pipeline.state import State
 from flowvm.port_settings import BridgeSettings, MacEntry, PortSettings
+from flowvm.tlv_map import TlvMap
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -51,6 +52,8 @@ class Switch:
     ``bridge`` is what ``NORMAL`` goes by (or all the bridge's ports, in the order in which it
     floods to them), ``macs`` what it knows at time 0, as ``fdb/show`` says; without ``bridge``
     NORMAL is unsupported.
+    ``tlv_map`` says what ``tun_metadata`` fields are; without one it is inferred from the flows
+    (:mod:`flowvm.tlv_map`).
     """
 
     def __init__(
@@ -61,9 +64,10 @@ class Switch:
         meters: Iterable[MeterConfig] | None = None,
         bridge: BridgeSettings | Iterable[PortSettings] | None = None,
         macs: Iterable[MacEntry] = (),
+        tlv_map: TlvMap | None = None,
     ) -> None:
         flows = tuple(flows)
-        names = ports if isinstance(ports, Names) else flow_names(flows, ports)
+        names = ports if isinstance(ports, Names) else flow_names(flows, ports, tlv_map)
         program = _with(compile_flows(flows, names), groups, meters, bridge)
         self._state = State(program)
         self._machine = Machine(self._state)
@@ -270,6 +274,7 @@ def load(
     meters: Iterable[MeterConfig] | None = None,
     bridge: BridgeSettings | Iterable[PortSettings] | None = None,
     macs: Iterable[MacEntry] = (),
+    tlv_map: TlvMap | None = None,
 ) -> Switch:
     """The switch that a dump describes.
 
@@ -282,7 +287,9 @@ def load(
     ``groups``, as :func:`flowvm.text.dump.parse_dump` reads them from ``ovs-ofctl dump-groups``,
     are added to those that stand in the file; without any, ``group`` is unsupported. ``meters``, as
     :func:`flowvm.text.meters.parse_meters` reads them, are needed for ``meter`` likewise, and
-    ``bridge`` and ``macs``, as for :class:`Switch`, for ``NORMAL``.
+    ``bridge`` and ``macs``, as for :class:`Switch`, for ``NORMAL``. ``tlv_map``, as
+    :func:`flowvm.text.tlv_map.parse_tlv_map` reads it from ``ovs-ofctl dump-tlv-map``, says what
+    ``tun_metadata`` fields are; without one it is inferred (:mod:`flowvm.tlv_map`).
 
     Raises FlowSyntaxError for a line that cannot be read; if ``lenient``, such lines are left out,
     with a warning each. Raises OSError if there is no such file, or it cannot be decompressed, and
@@ -290,10 +297,11 @@ def load(
     """
     if isinstance(source, str | Path):
         with open_source(source) as file:
-            dump = read_file(file, ports, name=str(source), lenient=lenient)
+            dump = read_file(file, ports, name=str(source), lenient=lenient, tlv_map=tlv_map)
     else:
         name = getattr(source, "name", None)
-        dump = read_bulk([source.read().encode()], ports, file=name, lenient=lenient)
+        data = [source.read().encode()]
+        dump = read_bulk(data, ports, file=name, lenient=lenient, tlv_map=tlv_map)
     for error in dump.errors:
         warnings.warn(str(error), stacklevel=2)
     switch = Switch.of(_with(dump.program, groups, meters, bridge))

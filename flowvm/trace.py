@@ -6,8 +6,9 @@ with a recorder on it. It runs on a copy of the state, so that asking changes no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from itertools import chain
 
 from flowvm.columns import Column
@@ -24,6 +25,7 @@ from flowvm.pipeline.result import ETHERNET_HEADER, Result, Verdict
 from flowvm.pipeline.state import State
 from flowvm.recorder import Kind, Step, StepRecorder
 from flowvm.report.headers import format_addresses
+from flowvm.report.tunnel import tunnel_fields
 from flowvm.text.format import format_actions, format_match
 from flowvm.text.values import format_ipv4, format_table, format_value
 
@@ -49,10 +51,11 @@ class Emission:
     """One frame that leaves the switch.
 
     ``port`` is an OpenFlow port number, ``"LOCAL"`` or ``"CONTROLLER"``; ``name`` is the port's
-    name where it is known. ``tun_id``, ``tun_src`` and ``tun_dst`` are the tunnel metadata that the
-    frame leaves with, zero where nothing set them. ``reason`` says why a frame goes to the
-    controller, in ovs-ofctl's words ("action", "invalid_ttl", ...); one that is ``paused`` waits
-    there until the controller lets it go on.
+    name where it is known. ``tun_id``, ``tun_src`` and ``tun_dst`` are tunnel metadata that the
+    frame leaves with, zero where nothing set them; ``tunnel`` is all of it that is not zero, by
+    field, in ovs-ofctl's words, and the options of Geneve under ``"geneve"``. ``reason`` says why a
+    frame goes to the controller ("action", "invalid_ttl", ...); one that is ``paused`` waits there
+    until the controller lets it go on.
     """
 
     port: int | str
@@ -63,6 +66,7 @@ class Emission:
     tun_dst: str = "0.0.0.0"
     reason: str | None = None
     paused: bool = False
+    tunnel: Mapping[str, str] = attribute(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return str(self.port) if self.name is None else f"{self.port} ({self.name})"
@@ -205,6 +209,7 @@ def _resumed(leg: Leg, recorder: StepRecorder, state: State) -> Resumed:
 
 def _emissions(result: Result, names: Names) -> Iterator[Emission]:
     emissions = result.emissions
+    tunnel = emissions.tunnel()
     for i, frame in enumerate(emissions.frames):
         port = int(emissions.port[i])
         why = Reason(int(emissions.reason[i]))
@@ -217,6 +222,7 @@ def _emissions(result: Result, names: Names) -> Iterator[Emission]:
             format_ipv4(int(emissions.tun_dst[i])),
             None if why is Reason.NONE else why.name.lower(),
             result.packet_in(i).is_paused,
+            tunnel_fields(tunnel, i, names.tlv_map),
         )
 
 

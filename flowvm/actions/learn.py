@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowvm.actions.base import Action, Lowered, Resolver, Subfield
+from flowvm.actions.base import Action, Lowered, Resolver, Subfield, Unsupported
 from flowvm.actions.learning import LearnFlow, Source
 from flowvm.columns import FRAG_ANY, FRAG_LATER
 from flowvm.fields import Format
@@ -152,6 +152,11 @@ class Learn(Action):
                     actions.append((destination, Source(value=value)))
                 case OutputField(source):
                     actions.append((None, Source(source)))
+        for destination, _ in matches:
+            if destination.field.presence is not None:
+                # Open vSwitch 3.1 puts what such a flow matches elsewhere than packets have it,
+                # by how many bytes the value takes (tun_metadata_set_match without a map).
+                return Lowered(Unsupported(f"learn of a match on {destination.field.name}"))
         used = [s for pair in (*matches, *actions) for s in (pair[0], pair[1].subfield)]
         if any(subfield is not None and subfield.field.bits is None for subfield in used):
             return super().lower(resolver)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.actions.output import Emit, Output
-from flowvm.actions.set_field import Load
+from flowvm.actions.set_field import Load, SetField
 from flowvm.actions.timeout import CutTimeouts, FinTimeout
 from flowvm.actions.write import (
     WriteBits,
@@ -213,8 +213,11 @@ class LearnFlow(Operation):
                 steps.append((Emit(), words[:1], _is_port(words)))
                 continue
             words = source.read(run, packets, destination.width)
-            for number, operation in enumerate(_loads(destination)):
-                steps.append((operation, words[number : number + 1], always))
+            loads = _loads(destination)
+            size = len(words) // len(loads)
+            for number, operation in enumerate(loads):
+                part = words[number * size : (number + 1) * size]
+                steps.append((operation, part, always))
         which = np.zeros(len(packets), np.int64)
         for number, (_, _, there) in enumerate(steps):
             which |= there.astype(np.int64) << number
@@ -250,8 +253,13 @@ class LearnFlow(Operation):
 
 
 def _loads(destination: Subfield) -> list[WriteBits]:
-    """What writes ``destination``: as many loads as it has words, the lowest bits first."""
+    """What writes ``destination``: as many loads as it has words, the lowest bits first.
+
+    But what Open vSwitch shows as ``set_field`` (tunnel options) is one.
+    """
     row, width = destination.field, destination.width
+    if row.presence is not None:
+        return [write_subfield(destination)]
     return [
         WriteBits(row, destination.start + bit, min(64, width - bit)) for bit in range(0, width, 64)
     ]
@@ -277,6 +285,12 @@ def render_actions(
                 actions.append(FinTimeout(idle_timeout, hard_timeout))
             case Emit():
                 actions.append(Output(rest.pop(0)))
+            case WriteBits(row, start, width) if row.presence is not None:
+                words = [rest.pop(0) for _ in range(bits.words_needed(width))]
+                value = sum(word << 64 * i for i, word in enumerate(words)) << start
+                whole = width == row.width
+                mask = None if whole else bits.mask_of(width) << start
+                actions.append(SetField(row, value, mask, row.name))
             case WriteBits(row, start, width):
                 where = Subfield(row, start, start + width - 1, nxm_name(row))
                 actions.append(Load(rest.pop(0), where))

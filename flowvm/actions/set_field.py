@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from flowvm.actions.base import (
     Action,
     ColumnBits,
@@ -27,7 +29,7 @@ from flowvm.actions.write import (
     write_subfield,
 )
 from flowvm.fields import Field, Format, field
-from flowvm.pipeline.bits import split
+from flowvm.pipeline.bits import ONES, split
 from flowvm.pipeline.prerequisites import holds, needs, union
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
@@ -57,7 +59,9 @@ class Load(Action):
     def __str__(self) -> str:
         return f"load:{format_hex(self.value)}->{self.destination}"
 
-    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+    def lower(self, resolver: Resolver) -> Lowered:
+        if self.destination.field.bits is None:
+            return super().lower(resolver)
         operation = write_subfield(self.destination)
         return Lowered(operation, split(self.value, operation.width))
 
@@ -164,6 +168,31 @@ class DeleteField(Action):
 
     def __str__(self) -> str:
         return f"delete_field:{self.spelling}"
+
+    def lower(self, resolver: Resolver) -> Lowered:
+        if self.field.presence is None:
+            return super().lower(resolver)
+        return Lowered(DeleteOption(self.field))
+
+
+@dataclass(frozen=True)
+class DeleteOption(Operation):
+    """Let packets be without a tunnel option. Its value stays, for ``move`` and the like to see."""
+
+    field: Field
+
+    @property
+    def writes(self) -> ColumnBits:
+        assert self.field.presence is not None
+        return self.field.presence.mask
+
+    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
+        for column, bit in self.writes.items():
+            run.columns[column][packets] &= np.uint64(~bit & ONES)
+        run.emissions.touch(packets)
+        if run.recorder:
+            run.recorder.detail(f"delete {self.field.name}")
+        return None
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ class _Writer(Operation):
     @property
     def writes(self) -> ColumnBits:
         written = pieces_bits(self.pieces)
+        if self.field.presence is not None:
+            written = union(written, self.field.presence.mask)
         # A tag may come to be, or change its type, with any bit that is written.
         return {Column.VLAN: bits.ONES} if Column.VLAN in written else written
 
@@ -104,6 +106,9 @@ class _Writer(Operation):
     def _settle(self, run: Run, packets: Packets) -> None:
         if Column.VLAN in self.writes:
             settle_vlan(run, packets, self.field.implied)
+        if self.field.presence is not None:
+            for column, bit in self.field.presence.mask.items():
+                run.columns[column][packets] |= np.uint64(bit)
         run.emissions.touch(packets)
 
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from flowvm.bulk.read import BulkDump, read_bulk
 from flowvm.names import Names
 from flowvm.text.blocks import COMPILED, peekable, read_blocks, seekable
+from flowvm.tlv_map import TlvMap
 
 
 def read_file(
@@ -16,6 +17,7 @@ def read_file(
     *,
     name: str | None = None,
     lenient: bool = False,
+    tlv_map: TlvMap | None = None,
 ) -> BulkDump:
     """The dump in ``file``; ``name`` is what errors call it.
 
@@ -26,5 +28,5 @@ def read_file(
     if buffered.peek(len(COMPILED)).startswith(COMPILED):
         from flowvm.bulk.saved import reopen
 
-        return reopen(seekable(buffered), ports, name=name)
-    return read_bulk(read_blocks(buffered), ports, file=name, lenient=lenient)
+        return reopen(seekable(buffered), ports, name=name, tlv_map=tlv_map)
+    return read_bulk(read_blocks(buffered), ports, file=name, lenient=lenient, tlv_map=tlv_map)

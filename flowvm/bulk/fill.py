@@ -28,7 +28,7 @@ from flowvm.fields import Format
 from flowvm.flow import Flow, Match, MatchTerm
 from flowvm.names import Names
 from flowvm.pipeline.assemble import FlowBlock, FlowColumns, Numbers
-from flowvm.pipeline.compile import UsedNames, lower, match_words, ports_of
+from flowvm.pipeline.compile import UsedNames, lower, lower_action, match_words, ports_of
 from flowvm.pipeline.subtable import Mask
 from flowvm.text.errors import WordError
 
@@ -238,7 +238,7 @@ class _Steps:
 
 def _same_steps(action: Action, n: int, names: Names) -> _Steps:
     """The same action in ``n`` lines."""
-    step = action.lower(names)
+    step = lower_action(action, names)
     count = len(step.operands)
     operands = np.repeat(np.array(step.operands, np.uint64)[:, None], n, axis=1)
     return _Steps((step.operation,), (count,), np.zeros(n, np.int64), operands)
@@ -251,7 +251,7 @@ def _made_steps(made: _Made, names: Names) -> _Steps:
     for code in used.tolist():
         action = made.things[code]
         assert isinstance(action, Action)
-        lowered.append(action.lower(names))
+        lowered.append(lower_action(action, names))
     numbers: dict[Operation, int] = {}
     which = [numbers.setdefault(step.operation, len(numbers)) for step in lowered]
     counts = {step.operation: len(step.operands) for step in lowered}
@@ -294,7 +294,9 @@ def _compares(term: MatchTerm) -> object:
     compared: list[object] = []
     for row, value, mask in term.constraints():
         if row.bits is None:
-            compared.append(row)
+            # Whether a TLV map has room for the value is not known yet.
+            assert isinstance(value, int)
+            compared += [row, mask, -(-value.bit_length() // 8)]
         else:
             words = row.match_words(0 if isinstance(value, str) else value, mask)
             compared += [(column, bits) for column, _, bits in words]

@@ -21,6 +21,7 @@ from flowvm.text.dump import DumpReader
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.group_stats import GroupStats
 from flowvm.text.groups import Group
+from flowvm.tlv_map import TlvMap
 
 FEW = 2
 """Of a shape with fewer lines than this, each is read by itself."""
@@ -49,12 +50,14 @@ def read_bulk(
     *,
     file: str | None = None,
     lenient: bool = False,
+    tlv_map: TlvMap | None = None,
 ) -> BulkDump:
     """What :func:`flowvm.text.dump.parse_dump` and compiling make of a text, but in bulk.
 
     ``blocks`` are the text in pieces of any size, in UTF-8; some hundred kilobytes are best.
     ``ports`` maps names of ports to numbers, if those of all ports of the bridge are known; as
-    :class:`~flowvm.names.Names` it is all the names there are. ``file`` is the name errors give.
+    :class:`~flowvm.names.Names` it is all the names there are. ``tlv_map`` says what
+    ``tun_metadata`` fields are, by default it is inferred. ``file`` is the name errors give.
 
     A line that cannot be read raises FlowSyntaxError, unless ``lenient``: then it is left out.
     Raises KeyError for a name that ``ports``, being Names, does not know.
@@ -64,7 +67,7 @@ def read_bulk(
     reader = _Reader(lines, file, lenient)
     reader.read_by_shape()
     reader.read_the_rest()
-    return reader.dump(ports)
+    return reader.dump(ports, tlv_map)
 
 
 class _Reader:
@@ -125,9 +128,11 @@ class _Reader:
         for line, flow in zip(self._single.flow_lines, self._single.flows, strict=True):
             yield line - 1, flow
 
-    def dump(self, ports: Mapping[str, int] | Names | None) -> BulkDump:
+    def dump(
+        self, ports: Mapping[str, int] | Names | None, tlv_map: TlvMap | None = None
+    ) -> BulkDump:
         """Compile what was read."""
-        names = ports if isinstance(ports, Names) else self._names(ports)
+        names = ports if isinstance(ports, Names) else self._names(ports, tlv_map)
         text, single = self._lines.text, self._single.dump()
         program = assemble(
             list(self._blocks(names)),
@@ -146,13 +151,13 @@ class _Reader:
             single.group_stats,
         )
 
-    def _names(self, ports: Mapping[str, int] | None) -> Names:
+    def _names(self, ports: Mapping[str, int] | None, tlv_map: TlvMap | None) -> Names:
         used = UsedNames()
         for filled in self._filled:
             filled.see_names(used)
         for number, flow in self._single_flows():
             used.see(flow, number)
-        return used.names(ports)
+        return used.names(ports, tlv_map)
 
     def _blocks(self, names: Names) -> Iterator[FlowBlock]:
         for filled in self._filled:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import astuple, fields, replace
 from types import MappingProxyType
 from typing import IO, Any, BinaryIO
 
@@ -30,8 +30,9 @@ from flowvm.pipeline.subtable import KeyIndex, Mask
 from flowvm.text.blocks import COMPILED_TEXT
 from flowvm.text.group_stats import parse_group_stats
 from flowvm.text.groups import parse_group
+from flowvm.tlv_map import TlvMap, TlvOption
 
-FORMAT = 1
+FORMAT = 2
 _HEADER = "flowvm.json"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # of all times a zip can tell; equal dumps make equal files
 
@@ -76,6 +77,8 @@ def save(dump: BulkDump, file: BinaryIO) -> None:
         "known_ports": names.known_ports,
         "no_flood": sorted(names.no_flood),
         "down": sorted(names.down),
+        "tlv_map": [astuple(option) for option in names.tlv_map.options],
+        "tlv_map_inferred": names.tlv_map.inferred,
         "skipped": dump.skipped,
         "group_stats": [str(stats) for stats in dump.group_stats],
         "with_ages": program.statistics.with_ages,
@@ -86,13 +89,17 @@ def save(dump: BulkDump, file: BinaryIO) -> None:
 
 
 def reopen(
-    file: BinaryIO, ports: Mapping[str, int] | Names | None = None, *, name: str | None = None
+    file: BinaryIO,
+    ports: Mapping[str, int] | Names | None = None,
+    *,
+    name: str | None = None,
+    tlv_map: TlvMap | None = None,
 ) -> BulkDump:
     """The dump that :func:`save` wrote.
 
-    ``ports`` as for :func:`~flowvm.bulk.read.read_bulk`, by default those that it was compiled
-    with. Raises SavedFileError for a file that is none of ours, is damaged, or is of a format that
-    is not known; ``name`` is what that calls it.
+    ``ports`` and ``tlv_map`` as for :func:`~flowvm.bulk.read.read_bulk`, by default those that it
+    was compiled with. Raises SavedFileError for a file that is none of ours, is damaged, or is of a
+    format that is not known; ``name`` is what that calls it.
     """
     label = name or "the file"
     try:
@@ -113,9 +120,12 @@ def reopen(
         header["known_ports"],
         frozenset(header["no_flood"]),
         frozenset(header.get("down", ())),
+        TlvMap(
+            tuple(TlvOption(*option) for option in header["tlv_map"]), header["tlv_map_inferred"]
+        ),
     )
     text = _stored(data)
-    if ports is None or ports == names:
+    if ports in (None, names) and tlv_map in (None, names.tlv_map):
         program = _program(header, arrays, text, names)
         if program is not None:
             lines = arrays["group_lines"].tolist()
@@ -125,7 +135,11 @@ def reopen(
                 program = with_groups(program, groups, stats)
             skipped = header["skipped"]
             return BulkDump(program, groups, tuple(lines), skipped, group_stats=stats)
-    return read_bulk(text.blocks, names if ports is None else ports, file=name, lenient=True)
+    if tlv_map is None and not names.tlv_map.inferred:
+        tlv_map = names.tlv_map
+    if ports is None:
+        ports = replace(names, tlv_map=tlv_map or names.tlv_map)
+    return read_bulk(text.blocks, ports, file=name, lenient=True, tlv_map=tlv_map)
 
 
 def _program(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flowvm.cli.inputs import read_switch
-from flowvm.cli.options import Flows, Lenient, Ports
+from flowvm.cli.options import Flows, Lenient, Ports, TlvMap
 
 
 def bench(
@@ -27,13 +27,14 @@ def bench(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ports: Ports = None,
+    tlv_map: TlvMap = None,
     lenient: Lenient = False,
 ) -> None:
     """Measure how fast packets go through the flows.
 
     The packets are made up: aimed at the flows' own matches, so that most tables are reached.
     """
-    switch = read_switch(flows, ports, lenient=lenient)
+    switch = read_switch(flows, ports, lenient=lenient, tlv_map=tlv_map)
 
     from flowvm.benchmark import run_benchmark
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flowvm.cli.inputs import read_compiled
-from flowvm.cli.options import Flows, Lenient, Ports
+from flowvm.cli.options import Flows, Lenient, Ports, TlvMap
 
 
 def compile(
@@ -18,6 +18,7 @@ def compile(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to put it.")
     ],
     ports: Ports = None,
+    tlv_map: TlvMap = None,
     lenient: Lenient = False,
 ) -> None:
     """Read a dump once, to open it faster from then on.
@@ -25,7 +26,7 @@ def compile(
     Wherever flows are asked for, FILE will do. It holds the text of the dump too. Given with
     --ports again, it is compiled again.
     """
-    dump = read_compiled(flows, ports, lenient=lenient)
+    dump = read_compiled(flows, ports, lenient=lenient, tlv_map=tlv_map)
 
     from flowvm.bulk.saved import save
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flowvm.text.dump import Dump
     from flowvm.text.errors import FlowSyntaxError
     from flowvm.text.meters import MeterConfig
+    from flowvm.tlv_map import TlvMap
 
 STDIN = "-"
 
@@ -86,18 +87,19 @@ def read_switch(
     connections: str | None = None,
     vsctl: str | None = None,
     fdb: str | None = None,
+    tlv_map: str | None = None,
 ) -> Switch:
     """The switch that a dump makes with what describes all else of the bridge."""
     from flowvm.switch import Switch
 
     others = {"groups": groups, "meters": meters, "connections": connections}
     others |= {"VLANs": vsctl, "MAC addresses": fdb}
-    read = [flows, ports]
+    read = [flows, ports, tlv_map]
     for what, source in others.items():
         if source == STDIN in read:
             raise InputError(f"flowvm: {what} and flows cannot both come from standard input")
         read.append(source)
-    program = read_compiled(flows, ports, lenient=lenient).program
+    program = read_compiled(flows, ports, lenient=lenient, tlv_map=tlv_map).program
     if groups is not None:
         from flowvm.pipeline.compile_groups import with_groups
 
@@ -160,21 +162,50 @@ def read_macs(source: str, vsctl: str | None, names: Names) -> tuple[MacEntry, .
         return parse_fdb(text, names.ports, file=label(source))
 
 
-def read_compiled(flows: str, ports: str | None, *, lenient: bool = False) -> BulkDump:
+def read_tlv_map(source: str | None) -> TlvMap | None:
+    """The map that an ``ovs-ofctl dump-tlv-map`` describes; ``None`` if there is none."""
+    if source is None:
+        return None
+    from flowvm.text.tlv_map import parse_tlv_map
+
+    text = read_text(source)
+    with syntax_errors():
+        return parse_tlv_map(text, file=label(source))
+
+
+def read_compiled(
+    flows: str, ports: str | None, *, lenient: bool = False, tlv_map: str | None = None
+) -> BulkDump:
     """A dump, compiled; lenient, it tells of lines that cannot be read and leaves them out."""
     from flowvm.bulk.files import read_file
     from flowvm.bulk.saved import SavedFileError
 
     if flows == STDIN == ports:
         raise InputError("flowvm: flows and ports cannot both come from standard input")
-    numbers = read_ports(ports)
+    if tlv_map == STDIN in (flows, ports):
+        raise InputError("flowvm: a TLV map and flows cannot both come from standard input")
+    numbers, options = read_ports(ports), read_tlv_map(tlv_map)
     try:
         with syntax_errors(), opened(flows) as file:
-            dump = read_file(file, numbers, name=label(flows), lenient=lenient)
+            dump = read_file(file, numbers, name=label(flows), lenient=lenient, tlv_map=options)
     except SavedFileError as error:
         raise InputError(f"flowvm: {error}") from None
     tell(dump.errors)
+    _tell_of_guesses(dump.program.names.tlv_map)
     return dump
+
+
+def _tell_of_guesses(tlv_map: TlvMap) -> None:
+    """Say on standard error of which tunnel options nothing tells the length."""
+    from flowvm.tlv_map import LEAST
+
+    if tlv_map.guessed:
+        names = ", ".join(option.name for option in tlv_map.guessed)
+        print(
+            f"flowvm: nothing tells how long {names} is: taken for {LEAST} bytes "
+            "(--tlv-map FILE tells)",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

@@ -52,6 +52,16 @@ Groups = Annotated[
     ),
 ]
 
+TlvMap = Annotated[
+    str | None,
+    typer.Option(
+        "--tlv-map",
+        metavar="FILE",
+        help="What ovs-ofctl dump-tlv-map printed: the options that tun_metadata fields are. "
+        "By default inferred from the flows.",
+    ),
+]
+
 Connections = Annotated[
     str | None,
     typer.Option(

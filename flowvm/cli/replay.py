@@ -21,6 +21,7 @@ from flowvm.cli.options import (
     NetworkFlows,
     Nodes,
     Ports,
+    TlvMap,
     Vsctl,
 )
 from flowvm.cli.streams import reading, writing
@@ -102,6 +103,7 @@ def replay(
     meters: Meters = None,
     vsctl: Vsctl = None,
     fdb: Fdb = None,
+    tlv_map: TlvMap = None,
     conntrack: Connections = None,
     nodes: Nodes = None,
     links: Links = None,
@@ -140,10 +142,11 @@ def replay(
         connections=conntrack,
         vsctl=vsctl,
         fdb=fdb,
+        tlv_map=tlv_map,
     )
+    files = (flows, ports, groups, meters, conntrack, vsctl, fdb, tlv_map)
     if captures and out is not None:
         refuse("--in", events=events, out_events=out_events, dump_after=dump_after)
-        files = (flows, ports, groups, meters, conntrack, vsctl, fdb)
         if STDIN in files and any(text.endswith(f"={STDIN}") for text in captures):
             raise InputError("flowvm: a capture and flows cannot both come from standard input")
         from flowvm.cli.replay_captures import replay_captures
@@ -153,7 +156,7 @@ def replay(
     elif events is not None and out_events is not None:
         captures_only = {"in": captures, "tunnel": tunnel, "out": out, "start": start}
         refuse("--events", **captures_only, until=until, json=as_json or None)
-        if events == STDIN in (flows, ports, groups, meters, conntrack, vsctl, fdb):
+        if events == STDIN in files:
             raise InputError("flowvm: events and flows cannot both come from standard input")
         _replay_events(read, events, out_events, dump_after)
     else:

@@ -17,6 +17,7 @@ from flowvm.cli.options import (
     NetworkFlows,
     Nodes,
     Ports,
+    TlvMap,
     Vsctl,
 )
 
@@ -45,6 +46,7 @@ def trace(
     meters: Meters = None,
     vsctl: Vsctl = None,
     fdb: Fdb = None,
+    tlv_map: TlvMap = None,
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="SECONDS", help="How long after the dump it arrives."),
@@ -113,6 +115,7 @@ def trace(
         meters=meters,
         vsctl=vsctl,
         fdb=fdb,
+        tlv_map=tlv_map,
     )
     try:
         with syntax_errors("BR_FLOW"):

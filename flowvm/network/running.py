@@ -342,6 +342,9 @@ class _Run:
         if tunnel.unsupported is not None:
             exit.fate, exit.text = Fate.UNSUPPORTED, f"tunnels with {tunnel.unsupported}"
             return
+        if tunnel.kind == "geneve" and columns[Column.TUN_METADATA_PRESENT]:
+            exit.fate, exit.text = Fate.UNSUPPORTED, "options of Geneve from node to node"
+            return
         dst = destination(tunnel, columns)
         if dst == came_to:
             exit.text = "Not tunneling to our own address"

@@ -13,6 +13,7 @@ from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
 from flowvm.fields import field
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, blank_columns, decode_columns
 from flowvm.packet.frames import Frames
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 
 class Room:
@@ -39,11 +40,15 @@ class Room:
 
 @dataclass(frozen=True, eq=False)
 class PacketBatch:
-    """N packets. ``columns`` has shape (columns, N), ``times`` (ns, ascending) shape (N,)."""
+    """N packets. ``columns`` has shape (columns, N), ``times`` (ns, ascending) shape (N,).
+
+    ``tlv_map`` says where the tunnel options are that the packets have, if they have any.
+    """
 
     frames: Frames
     columns: NDArray[np.uint64]
     times: NDArray[np.int64]
+    tlv_map: TlvMap = NO_TLV_MAP
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -57,6 +62,7 @@ class PacketBatch:
         metadata: Sequence[Mapping[str, int]] | None = None,
         wanted: Collection[Column] | None = None,
         room: Room | None = None,
+        tlv_map: TlvMap = NO_TLV_MAP,
     ) -> Self:
         """Packets from frames as they arrive.
 
@@ -64,8 +70,9 @@ class PacketBatch:
         name. ``wanted`` are the columns that will be looked at, by default all; headers in others
         stay zero. For frames that will be rewritten they include
         :func:`~flowvm.packet.encode.needed_to_rewrite`. In a ``room`` the batch holds until the
-        next one is made there. Raises ValueError for times that go back and for fields without a
-        column.
+        next one is made there. ``tlv_map`` is that of the switch they are for
+        (``switch.names.tlv_map``); packets without ``tun_metadata`` need none. Raises ValueError
+        for times that go back, and for ``tun_metadata`` that the map has no room for.
         """
         n = len(frames)
         ports = np.broadcast_to(np.asarray(in_ports, np.int64), n)
@@ -75,10 +82,10 @@ class PacketBatch:
         for packet, values in enumerate(metadata or ()):
             for name, value in values.items():
                 row = field(name)
-                for column, word, mask in row.match_words(value, row.full_mask):
+                for column, word, mask in tlv_map.words(row, value, row.full_mask):
                     old = int(columns[column, packet])
                     columns[column, packet] = old & ~mask | word
         when = np.broadcast_to(np.asarray(times, np.int64), n)
         if (np.diff(when) < 0).any():
             raise ValueError("packets must come in the order of their times")
-        return cls(frames, columns, when)
+        return cls(frames, columns, when, tlv_map)

@@ -42,7 +42,7 @@ def pieces(bits: Bits, start: int, width: int) -> Iterator[Piece]:
     they read as 0 and are not written.
     """
     stored = min(start + width, bits.width)
-    last_column = bits.column + (bits.width - 1) // 64 if bits.width > 64 else bits.column
+    last_column = bits.column + bits.n_columns - 1
     position = max(start, bits.unused)
     while position < stored:
         place = bits.shift + position

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, Lowered, Operation, Unsupported
+from flowvm.actions.placing import bits_used, placed
 from flowvm.columns import Column
 from flowvm.fields import Format
 from flowvm.flow import Flow, Match, Port, Table
@@ -15,6 +16,7 @@ from flowvm.names import Names
 from flowvm.pipeline.assemble import FlowBlock, FlowColumns, assemble
 from flowvm.pipeline.program import Program
 from flowvm.pipeline.subtable import Mask
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 
 def compile_flows(flows: Iterable[Flow], names: Names) -> Program:
@@ -78,7 +80,14 @@ def lower(actions: Iterable[Action], missing: Sequence[str], names: Names) -> tu
     """What a flow with these actions does, of whose match the fields ``missing`` are left out."""
     if missing:
         return (Lowered(Unsupported(f"matching {', '.join(missing)}")),)
-    return tuple(action.lower(names) for action in actions)
+    return tuple(lower_action(action, names) for action in actions)
+
+
+def lower_action(action: Action, names: Names) -> Lowered:
+    """The operation of one action, in which tunnel options have their places."""
+    if names.tlv_map:
+        action = placed(action, names.tlv_map)
+    return action.lower(names)
 
 
 def stack_operands(lowered: Sequence[tuple[Lowered, ...]]) -> tuple[NDArray[np.uint64], ...]:
@@ -91,29 +100,44 @@ def stack_operands(lowered: Sequence[tuple[Lowered, ...]]) -> tuple[NDArray[np.u
 
 def match_words(match: Match, names: Names) -> tuple[Mapping[Column, tuple[int, int]], list[str]]:
     """What of ``match`` can be compared, and the fields that cannot."""
-    missing = [row.name for row, _, _ in match.constraints() if row.bits is None]
+    tlv_map = names.tlv_map
+    missing = [
+        row.name
+        for row, value, mask in match.constraints()
+        if row.bits is None and not (isinstance(value, int) and tlv_map.holds(row, value, mask))
+    ]
     if not missing:
-        return match.words(names.ports), []
-    terms = tuple(term for term in match.terms if all(row.bits for row, _, _ in term.constraints()))
-    return Match(terms).words(names.ports), missing
+        return match.words(names.ports, tlv_map), []
+    terms = tuple(
+        term
+        for term in match.terms
+        if all(row.name not in missing for row, _, _ in term.constraints())
+    )
+    return Match(terms).words(names.ports, tlv_map), missing
 
 
-def flow_names(flows: Iterable[Flow], ports: Mapping[str, int] | None) -> Names:
-    """The names that ``flows`` use, with the numbers of ``ports`` where it has them."""
+def flow_names(
+    flows: Iterable[Flow], ports: Mapping[str, int] | None, tlv_map: TlvMap | None = None
+) -> Names:
+    """The names that ``flows`` use, with the numbers of ``ports`` where it has them.
+
+    Without a TLV map one is inferred.
+    """
     used = UsedNames()
     for number, flow in enumerate(flows):
         used.see(flow, number)
-    return used.names(ports)
+    return used.names(ports, tlv_map)
 
 
 class UsedNames:
-    """Gathers the ports and tables that flows name, in whatever order the flows are seen."""
+    """Gathers the ports, tables and tunnel options that flows name, in whatever order."""
 
     def __init__(self) -> None:
         self.port_numbers: set[int] = set()
         self._table_numbers: set[int] = set()
         self._ports: dict[str, tuple[int, ...]] = {}
         self._tables: dict[str, tuple[int, ...]] = {}
+        self._bits: dict[int, int] = {}
 
     def see(self, flow: Flow, *place: int) -> None:
         """``place`` says which of the flows seen comes first: numbers, compared in turn."""
@@ -126,15 +150,21 @@ class UsedNames:
                     numbers.add(port)
                 elif (*place, rank) < names.get(port, (*place, rank + 1)):
                     names[port] = (*place, rank)
+        for option, bits in bits_used(flow.match, flow.actions).items():
+            self._bits[option] = max(bits, self._bits.get(option, 0))
 
-    def names(self, ports: Mapping[str, int] | None) -> Names:
-        """All the names, numbered in the order in which flows name them, and those of ``ports``."""
+    def names(self, ports: Mapping[str, int] | None, tlv_map: TlvMap | None = None) -> Names:
+        """All the names, numbered in the order in which flows name them, and those of ``ports``.
+
+        Without a TLV map one is inferred.
+        """
         return Names.of(
             ports,
             sorted(self._ports, key=self._ports.__getitem__),
             self.port_numbers,
             sorted(self._tables, key=self._tables.__getitem__),
             self._table_numbers,
+            NO_TLV_MAP.extended(self._bits) if tlv_map is None else tlv_map,
         )
 
 

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, Lowered, Operation, Unsupported
 from flowvm.actions.nest import slot_of
+from flowvm.actions.placing import bits_used
 from flowvm.actions.write import pieces_bits, subfield_pieces
 from flowvm.columns import Column
 from flowvm.fields import FIELDS, TUN_METADATA_WIDTH, Field
-from flowvm.flow import Port, ReservedPort
+from flowvm.flow import Match, Port, ReservedPort
 from flowvm.names import Names
 from flowvm.pipeline import hashing
 from flowvm.pipeline.actionset import execution_order
 from flowvm.pipeline.assemble import widened
-from flowvm.pipeline.compile import all_actions, stack_operands
+from flowvm.pipeline.compile import all_actions, lower_action, stack_operands
 from flowvm.pipeline.group_table import (
     MOST_WATCH_LINKS,
     NONE,
@@ -64,6 +65,10 @@ def with_groups(
     by_id = {group.group_id: group for group in (*known, *groups)}
     ordered = tuple(by_id[number] for number in sorted(by_id))
     names = program.names.extended(ports_of_groups(ordered))
+    for group in ordered:
+        for bucket in group.buckets:
+            used = bits_used(Match(), bucket.actions)
+            names = replace(names, tlv_map=names.tlv_map.extended(used))
     counted = dict(program.groups.statistics) if program.groups else {}
     counted |= {stats.group_id: stats for stats in statistics}
     table = _Compiler(ordered, names).table(counted)
@@ -270,7 +275,7 @@ class _Compiler:
     def _lower(self, action: Action) -> Lowered:
         if slot_of(action) is None:
             return Lowered(Unsupported(f"{action} in a bucket"))
-        return action.lower(self._names)
+        return lower_action(action, self._names)
 
 
 _DATAPATH_READS = union(hashing.HASHES["symmetric_l3l4"].reads, hashing.FIVE_TUPLE.reads)

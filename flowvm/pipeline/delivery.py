@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.ragged import Ragged
 
 _NO_COMMIT = -1
+_TUNNEL = [column for column in Column if Column.TUN_ID <= column < Column.MARK]
+
+Header = Callable[[Column], NDArray[np.uint64]]
+"""Gives a column of some keys."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +29,15 @@ class Emissions:
 
     ``port`` is an OpenFlow port number (reserved ones for LOCAL and CONTROLLER); ``reason`` a
     :class:`Reason`; ``table`` and ``cookie`` those of the flow that sent a packet to the
-    controller; ``tun_id``, ``tun_src``, ``tun_dst`` the tunnel metadata it leaves with;
-    ``options`` the number of what else goes to the controller, 0 for nothing
-    (:meth:`flowvm.pipeline.result.Result.packet_in`).
+    controller; ``options`` the number of what else goes to the controller, 0 for nothing
+    (:meth:`flowvm.pipeline.result.Result.packet_in`). ``header`` gives a column of the packets'
+    keys as they leave.
     """
 
     packet: NDArray[np.int64]
     port: NDArray[np.int64]
     frames: Frames
-    tun_id: NDArray[np.uint64]
-    tun_src: NDArray[np.uint64]
-    tun_dst: NDArray[np.uint64]
+    header: Header
     reason: NDArray[np.int8]
     table: NDArray[np.int32]
     cookie: NDArray[np.uint64]
@@ -42,6 +45,26 @@ class Emissions:
 
     def __len__(self) -> int:
         return len(self.packet)
+
+    @property
+    def tun_id(self) -> NDArray[np.uint64]:
+        """The ``tun_id`` that each leaves with."""
+        return self.header(Column.TUN_ID)
+
+    @property
+    def tun_src(self) -> NDArray[np.uint64]:
+        """The ``tun_src`` that each leaves with."""
+        return self.header(Column.TUN_IPV4) >> np.uint64(32)
+
+    @property
+    def tun_dst(self) -> NDArray[np.uint64]:
+        """The ``tun_dst`` that each leaves with."""
+        return self.header(Column.TUN_IPV4) & np.uint64(0xFFFF_FFFF)
+
+    def tunnel(self) -> dict[Column, NDArray[np.uint64]]:
+        """The columns of tunnel metadata in which any of them has something as it leaves."""
+        found = {column: self.header(column) for column in _TUNNEL}
+        return {column: words for column, words in found.items() if words.any()}
 
     def shifted(self, first: int) -> Emissions:
         """The same, with packets counted from ``first``."""
@@ -57,9 +80,7 @@ class Emissions:
             numbers,
             numbers,
             Frames.of([]),
-            words,
-            words,
-            words,
+            lambda _: words,
             np.zeros(0, np.int8),
             tables,
             words,
@@ -72,9 +93,7 @@ class Emissions:
             self.packet[entries],
             self.port[entries],
             self.frames.take(entries),
-            self.tun_id[entries],
-            self.tun_src[entries],
-            self.tun_dst[entries],
+            lambda column: self.header(column)[entries],
             self.reason[entries],
             self.table[entries],
             self.cookie[entries],
@@ -90,11 +109,12 @@ class Emissions:
         def joined(name: str) -> NDArray[np.generic]:
             return np.concatenate([getattr(part, name) for part in parts])
 
-        names = ("tun_id", "tun_src", "tun_dst", "reason", "table", "cookie", "options")
+        names = ("reason", "table", "cookie", "options")
         return Emissions(
             joined("packet"),  # type: ignore[arg-type]
             joined("port"),  # type: ignore[arg-type]
             Frames.concatenate([part.frames for part in parts]),
+            lambda column: np.concatenate([part.header(column) for part in parts]),
             *(joined(name) for name in names),  # type: ignore[arg-type]
         )
 
@@ -126,14 +146,11 @@ class Delivery:
             before = self._frames(packets[limited], column["before"][limited])
             lengths[limited] -= np.maximum(before.lengths - column["max_len"][limited], 0)
             frames = Frames(frames.buffer, frames.offsets, lengths)
-        ipv4 = self._header(Column.TUN_IPV4, packets, column["commit"])
         return Emissions(
             packets,
             column["port"],
             frames,
-            self._header(Column.TUN_ID, packets, column["commit"]),
-            ipv4 >> np.uint64(32),
-            ipv4 & np.uint64(0xFFFF_FFFF),
+            partial(self._header, packets=packets, commits=column["commit"]),
             column["reason"],
             column["table"],
             column["cookie"],

@@ -64,10 +64,13 @@ class Machine:
         does an ``entry``, which says how a packet of a network comes in. With ``ct_next`` the
         connections of the state do not matter: ``ct`` actions find these states in turn, and then
         always new connections.
-        Raises ValueError if the first packet is earlier than the state's clock.
+        Raises ValueError if the first packet is earlier than the state's clock, and for packets
+        that have tunnel options by another TLV map than that of the program.
         """
         if len(batch) and int(batch.times[0]) < self.state.now:
             raise ValueError("packets cannot be earlier than those before them")
+        if not self.state.program.names.tlv_map.includes(batch.tlv_map):
+            raise ValueError("the packets have their tunnel options by another TLV map")
         if (recorder is not None or entry is not None) and len(batch) != 1:
             raise ValueError("only a batch of one packet can be recorded or come in specially")
         self._ct_next = None if ct_next is None else deque(ct_next)

@@ -9,7 +9,7 @@ these things (``ofputil_decode_flow_mod`` in lib/ofp-flow.c).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +19,7 @@ from flowvm.actions.base import Action, Operation, TableCall
 from flowvm.actions.group import Group, ToGroup
 from flowvm.actions.mod import WriteQuietly
 from flowvm.actions.output import Controller, Emit, Enqueue, Output
+from flowvm.actions.placing import bits_used
 from flowvm.actions.set_field import MoveBits
 from flowvm.actions.vlan import PopTag, PushTag, SetTag
 from flowvm.actions.write import WriteBits, WriteMasked
@@ -111,6 +112,10 @@ class _Modifier:
         self._mod = mod
         self._protocol = protocol
         names = state.program.names
+        tlv_map = names.tlv_map.extended(bits_used(mod.match, mod.actions))
+        if tlv_map != names.tlv_map:
+            names = replace(names, tlv_map=tlv_map)
+            state.program = replace(state.program, names=names)
         try:
             words, missing = match_words(mod.match, names)
             self._lowered = lower(mod.actions, (), names)

@@ -26,6 +26,7 @@ from flowvm.fields import (
 from flowvm.protocols import ICMP, ICMPV6, IGMP, SCTP, TCP, UDP
 from flowvm.text.canonical import format_words
 from flowvm.text.values import CT_STATE_FLAGS, TUN_FLAGS, format_ipv4, format_ipv6
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 _WITH_PORTS = (ICMP, IGMP, TCP, UDP, ICMPV6, SCTP)
 _ND_TYPES = (135, 136)
@@ -44,16 +45,19 @@ _UNLESS_ZERO = (
 )
 
 
-def format_packet(key: Sequence[int]) -> str:
-    """The headers in ``key``, one 64-bit word a :class:`~flowvm.columns.Column`."""
-    return _Headers(key).text()
+def format_packet(key: Sequence[int], tlv_map: TlvMap = NO_TLV_MAP) -> str:
+    """The headers in ``key``, one 64-bit word a :class:`~flowvm.columns.Column`.
+
+    ``tlv_map`` says where tunnel options are.
+    """
+    return _Headers(key, tlv_map).text()
 
 
 def format_addresses(key: Sequence[int], version: int | None) -> str:
     """Addresses and ports, as ``ofproto/trace`` tells of NAT; nothing without a version of IP."""
     if version is None:
         return ""
-    headers = _Headers(key)
+    headers = _Headers(key, NO_TLV_MAP)
     name, form = ("nw_", format_ipv4) if version == 4 else ("ipv6_", _in_brackets)
     parts = []
     for end in ("src", "dst"):
@@ -67,39 +71,45 @@ def _in_brackets(address: int) -> str:
 
 
 class _Headers:
-    def __init__(self, key: Sequence[int]) -> None:
+    def __init__(self, key: Sequence[int], tlv_map: TlvMap) -> None:
         self._key = key
+        self._tlv_map = tlv_map
         self._shown: dict[Column, int] = {}
 
     def text(self) -> str:
         self._metadata()
-        packet_type = self._get("packet_type")
+        packet_type = self.number("packet_type")
         self._show("packet_type")
         if packet_type == 0:
             self._show("eth_src", "eth_dst", "eth_type")
             self._show_bits(OUTER_TCI)
-            if self._value(OUTER_TCI):
+            if OUTER_TCI.value(self._key):
                 self._show_bits(INNER_TCI)
-        self._network(packet_type & 0xFFFF if packet_type else self._get("eth_type"))
+        self._network(packet_type & 0xFFFF if packet_type else self.number("eth_type"))
         return format_words(
-            {column: (self._key[column] & mask, mask) for column, mask in self._shown.items()}
+            {column: (self._key[column] & mask, mask) for column, mask in self._shown.items()},
+            self._tlv_map,
         )
 
     def number(self, name: str) -> int:
         """The value of a field."""
         bits = field(name).bits
         assert bits is not None
-        if bits.width <= 64:
-            return self._value(bits)
-        return self._key[bits.column] << 64 | self._key[bits.column + 1]
+        return bits.value(self._key)
 
     def _metadata(self) -> None:
-        self._show(*(name for name in _UNLESS_ZERO if self._get(name)))
-        if self._get("tun_dst") or self._get("tun_ipv6_dst"):
+        self._show(*(name for name in _UNLESS_ZERO if self.number(name)))
+        if self.number("tun_dst") or self.number("tun_ipv6_dst"):
             self._show(*_TUNNEL)
-            if self._get("tun_flags") & TUN_FLAGS["key"]:
+            if self.number("tun_flags") & TUN_FLAGS["key"]:
                 self._show("tun_id")
-        elif self._get("tun_id"):
+            for option, _ in self._tlv_map.present(self._key):
+                row = self._tlv_map.rows[option.name]
+                assert row.bits is not None
+                assert row.presence is not None
+                self._show_bits(row.bits)
+                self._show_bits(row.presence)
+        elif self.number("tun_id"):
             self._show("tun_id")
 
     def _network(self, eth_type: int) -> None:
@@ -124,38 +134,26 @@ class _Headers:
 
     def _transport(self) -> None:
         self._show("nw_tos", "nw_ecn", "nw_ttl", "nw_proto", "nw_frag")
-        proto = self._get("nw_proto")
-        if not self._get("nw_frag") & FRAG_LATER and proto in _WITH_PORTS:
+        proto = self.number("nw_proto")
+        if not self.number("nw_frag") & FRAG_LATER and proto in _WITH_PORTS:
             self._show("tp_src", "tp_dst")
             if proto == TCP:
                 self._show("tcp_flags")
 
     def _connection(self, *addresses: str) -> None:
         """The original direction of a tracked connection."""
-        if self._get("ct_state") & _CT_VALID and self._get("ct_nw_proto"):
+        if self.number("ct_state") & _CT_VALID and self.number("ct_nw_proto"):
             self._show("ct_nw_proto", "ct_tp_src", "ct_tp_dst", *addresses)
 
     def _is_neighbour_discovery(self) -> bool:
-        icmp6 = self._get("nw_proto") == ICMPV6 and not self._get("nw_frag") & FRAG_LATER
-        return icmp6 and self._get("tp_dst") == 0 and self._get("tp_src") in _ND_TYPES
+        icmp6 = self.number("nw_proto") == ICMPV6 and not self.number("nw_frag") & FRAG_LATER
+        return icmp6 and self.number("tp_dst") == 0 and self.number("tp_src") in _ND_TYPES
 
     def _labels(self) -> None:
         for entry in _MPLS_ENTRIES:
             self._show_bits(entry)
-            if self._value(entry) & _MPLS_BOTTOM:
+            if entry.value(self._key) & _MPLS_BOTTOM:
                 return
-
-    def _value(self, bits: Bits) -> int:
-        if bits.width > 64:
-            words = (self._key[bits.column + i] for i in range(bits.width // 64))
-            return int(any(words))
-        return self._key[bits.column] >> bits.shift & (1 << bits.width) - 1
-
-    def _get(self, name: str) -> int:
-        """The value of a field; of one wider than 64 bits, whether it is not zero."""
-        bits = field(name).bits
-        assert bits is not None
-        return self._value(bits)
 
     def _show_bits(self, bits: Bits) -> None:
         for column, mask in bits.words((1 << bits.width) - 1):

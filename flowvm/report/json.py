@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from flowvm.flow import Flow
+from flowvm.report.tunnel import further_tunnel
 from flowvm.text.format import format_actions, format_flow
 from flowvm.trace import Emission, Resumed, Step, Trace
 
@@ -61,8 +62,10 @@ def _lookup(step: Step) -> dict[str, Any]:
 def emission_object(output: Emission) -> dict[str, Any]:
     """One output: port, name (null if not known), frame in hexadecimal, tunnel metadata.
 
-    One that waits at the controller has ``paused`` besides.
+    ``tunnel`` is there if there is more of that than ``tun_id``, ``tun_src`` and ``tun_dst``. One
+    that waits at the controller has ``paused`` besides.
     """
+    tunnel = further_tunnel(output.tunnel)
     return {
         "port": output.port,
         "name": output.name,
@@ -71,6 +74,7 @@ def emission_object(output: Emission) -> dict[str, Any]:
         "tun_src": output.tun_src,
         "tun_dst": output.tun_dst,
         **({"paused": True} if output.paused else {}),
+        **({"tunnel": tunnel} if tunnel else {}),
     }
 
 

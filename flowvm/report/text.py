@@ -107,9 +107,6 @@ def format_emission(output: Emission) -> str:
         parts.append(f"reason={output.reason}")
     if output.paused:
         parts.append("paused")
-    if output.tun_id:
-        parts.append(f"tun_id={output.tun_id:#x}")
-    for name, address in (("tun_src", output.tun_src), ("tun_dst", output.tun_dst)):
-        if address != "0.0.0.0":
-            parts.append(f"{name}={address}")
+    for name, value in output.tunnel.items():
+        parts.append(f"geneve({value})" if name == "geneve" else f"{name}={value}")
     return f"{output}: {', '.join(parts)}"

@@ -169,7 +169,6 @@ def read(words: Words, bits: Bits) -> tuple[int, int] | None:
     value = mask = 0
     for column, full in bits.words((1 << bits.width) - 1):
         v, m = words.get(column, (0, 0))
-        shift = bits.shift if bits.width <= 64 else 0
-        value = value << 64 | (v & full) >> shift
-        mask = mask << 64 | (m & full) >> shift
-    return (value, mask) if mask else None
+        value = value << 64 | v & full
+        mask = mask << 64 | m & full
+    return (value >> bits.shift, mask >> bits.shift) if mask else None

@@ -13,6 +13,7 @@ from flowvm.pipeline.compile import all_actions
 from flowvm.testing.choices import Choices
 from flowvm.testing.frames import Packet, Source, frames_of, source_of
 from flowvm.testing.tables import PORTS
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 MILLISECOND = 1_000_000
 SHORT_STEPS = (0, 0, 0, 1, 500, 1000, 1001, 2500)
@@ -74,16 +75,18 @@ def limits_of(flows: Iterable[Flow]) -> tuple[int, ...]:
     return tuple(limit for ends in _timeouts(flows) for limit in (1000 * ends, 1000 * ends + 1))
 
 
-def batch_of(packets: Sequence[Packet]) -> PacketBatch:
+def batch_of(packets: Sequence[Packet], tlv_map: TlvMap = NO_TLV_MAP) -> PacketBatch:
     """``packets``, which come in the order of their times, as a batch that a switch runs.
 
-    Raises ValueError if their times go back.
+    ``tlv_map`` is the switch's (``switch.names.tlv_map``); packets without ``tun_metadata`` need
+    none. Raises ValueError if their times go back, and for ``tun_metadata`` it has no room for.
     """
     return PacketBatch.of(
         frames_of(packets),
         [packet.in_port for packet in packets],
         [packet.time for packet in packets],
         [packet.fields for packet in packets],
+        tlv_map=tlv_map,
     )
 
 

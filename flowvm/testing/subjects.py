@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flowvm.arrival import is_metadata
 from flowvm.flow import Flow, Match, ReservedPort
+from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.compile import flow_names, match_words, ports_of
 from flowvm.switch import Switch, load
@@ -41,15 +42,21 @@ def subjects(
     """
     read = [(_title(title, flows), _read(flows)) for title, flows in given]
     everything = [flow for _, flows in read if not isinstance(flows, Switch) for flow in flows]
-    port_numbers = flow_names(everything, ports).ports
+    common = flow_names(everything, ports)
     found = []
     for title, flows in read:
         if isinstance(flows, Switch):
             switch = flows.copy()
         else:
-            switch = Switch(flows, replace(flow_names(flows, ports), ports=port_numbers))
+            switch = Switch(flows, _named(flows, ports, common))
         found.append(Subject(title, switch))
     return tuple(found)
+
+
+def _named(flows: Sequence[Flow], ports: Mapping[str, int] | None, common: Names) -> Names:
+    """The names of flows, of which ports and tunnel options are those of all."""
+    names = flow_names(flows, ports)
+    return replace(names, ports=common.ports, tlv_map=common.tlv_map)
 
 
 def _read(flows: Flows) -> Switch | tuple[Flow, ...]:

@@ -28,6 +28,7 @@ from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 from flowvm.text.errors import WordError
 from flowvm.text.parse import make_term, read
 from flowvm.text.tree import Item, Items
+from flowvm.tlv_map import option_index
 
 _IP = (ETH_TYPE_IP, ETH_TYPE_IPV6)
 _MPLS = (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST)
@@ -105,6 +106,8 @@ def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
     if isinstance(term, ProtocolMatch):
         return term
     word = item.value or item.key
+    if term.field.bits is None and not item.value:
+        return FieldMatch(term.field, 0, term.field.full_mask, term.spelling)
     whole_frag = term.field.name == "ip_frag" and term.mask == 3
     if term.mask != term.field.full_mask and not whole_frag and term.field.name != "tun_flags":
         raise WordError(word, "a packet's headers have no masks", "an exact value")
@@ -118,9 +121,11 @@ def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
 def _mark_set(item: Item, row: Field, mask: int, seen: dict[Column, int]) -> None:
     """Note which bits the field has; fields that share bits cannot both be set."""
     if row.bits is None:
-        return
-    for column, _, word in row.match_words(0, mask):
-        bits = word & ~row.implied
+        # Where it is depends on a TLV map, but no other field is there.
+        taken = [(Column.TUN_METADATA_PRESENT, 1 << option_index(row))]
+    else:
+        taken = [(column, word & ~row.implied) for column, _, word in row.match_words(0, mask)]
+    for column, bits in taken:
         if seen.get(column, 0) & bits:
             raise WordError(item.key, f"{item.key} sets {row.name} a second time")
         seen[column] = seen.get(column, 0) | bits

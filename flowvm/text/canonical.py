@@ -28,6 +28,7 @@ from flowvm.fields import (
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
 from flowvm.protocols import ICMP, ICMPV6, TCP
 from flowvm.text.terms import format_term
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 Words = Mapping[Column, tuple[int, int]]
 """(value, mask) of each column; a column that is absent is not matched."""
@@ -57,34 +58,33 @@ _DSCP_MASK = 0xFC
 _NS_ETHERTYPE = 1
 
 
-def canonical_match(words: Words) -> Match:
+def canonical_match(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> Match:
     """The match on ``words``, in the terms and the order of Open vSwitch 3.1.
+
+    ``tlv_map`` says where tunnel options are.
 
     What has no field to name it (an inner VLAN tag, MPLS labels below the first) is left out.
     """
-    return Match(tuple(term for term in _terms(words) if not isinstance(term, str)))
+    return Match(tuple(term for term in _terms(words, tlv_map) if not isinstance(term, str)))
 
 
-def format_words(words: Words) -> str:
+def format_words(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> str:
     """The text of the match on ``words``, as ``ofproto/trace`` shows a packet's flow.
 
     Other than a Match, it can show inner VLAN tags and MPLS labels.
     """
-    return ",".join(term if isinstance(term, str) else format_term(term) for term in _terms(words))
+    return ",".join(
+        term if isinstance(term, str) else format_term(term) for term in _terms(words, tlv_map)
+    )
 
 
 def _get(words: Words, bits: Bits) -> tuple[int, int]:
-    if bits.width <= 64:
-        if bits.column not in words:
-            return 0, 0
-        value, mask = words[bits.column]
-        ones = (1 << bits.width) - 1
-        return value >> bits.shift & ones, mask >> bits.shift & ones
     value = mask = 0
-    for i in range(bits.width // 64):
+    for i in range(bits.n_columns):
         v, m = words.get(Column(bits.column + i), (0, 0))
         value, mask = value << 64 | v, mask << 64 | m
-    return value, mask
+    ones = (1 << bits.width) - 1
+    return value >> bits.shift & ones, mask >> bits.shift & ones
 
 
 @cache
@@ -123,7 +123,7 @@ def _whole(words: Words, *spellings: str) -> Iterator[FieldMatch]:
         yield FieldMatch(term.field, term.value, term.field.full_mask, term.spelling)
 
 
-def _terms(words: Words) -> Iterator[MatchTerm | str]:
+def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
     eth_type, eth_type_mask = _named(words, "eth_type")
     nw_proto, nw_proto_mask = _named(words, "nw_proto")
     yield from _field(words, "pkt_mark", "recirc_id", "dp_hash")
@@ -145,6 +145,7 @@ def _terms(words: Words) -> Iterator[MatchTerm | str]:
         yield ProtocolMatch(protocol or network or "")
     yield from _field(words, *(f"reg{i}" for i in range(N_REGS)))
     yield from _tunnel_terms(words)
+    yield from _option_terms(words, tlv_map)
     yield from _field(words, "metadata", "in_port")
     yield from _vlan_terms(words)
     yield from _field(words, "dl_src", "dl_dst")
@@ -181,6 +182,15 @@ def _tunnel_terms(words: Words) -> Iterator[MatchTerm]:
         yield from _whole(words, "tun_erspan_dir", "tun_erspan_hwid")
     yield from _whole(words, "gtpu_flags", "gtpu_msgtype")
     yield from _field(words, "tun_flags")
+
+
+def _option_terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm]:
+    for option in sorted(tlv_map.options, key=lambda option: option.index):
+        row = tlv_map.rows[option.name]
+        assert row.bits is not None
+        assert row.presence is not None
+        if _get(words, row.presence)[1]:
+            yield FieldMatch(row, *_get(words, row.bits), option.name)
 
 
 def _vlan_terms(words: Words) -> Iterator[MatchTerm | str]:

@@ -48,7 +48,7 @@ def format_term(term: MatchTerm) -> str:
     """One term of a match."""
     if isinstance(term, ProtocolMatch):
         return term.spelling
-    if term.field.bits is None and not term.mask:
+    if not term.mask and (term.field.bits is None or term.field.presence is not None):
         return term.spelling
     return f"{term.spelling}={_match_value(term.field, term.value, term.mask)}"
 

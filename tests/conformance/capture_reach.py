@@ -16,6 +16,7 @@ from functools import reduce
 from flowvm.actions.base import Action, Subfield, Unsupported
 from flowvm.actions.conjunction import Conjunction
 from flowvm.actions.ct import Ct, CtClear
+from flowvm.actions.placing import placed
 from flowvm.actions.resubmit import GotoTable, Resubmit
 from flowvm.actions.set_field import Load, Move, SetField
 from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
@@ -98,6 +99,7 @@ class _Rule:
 class _Reach:
     def __init__(self, flows: Sequence[Flow], names: Names) -> None:
         self._names = names
+        flows = [flow.replace(actions=placed(flow.actions, names.tlv_map)) for flow in flows]
         self.found: set[int] = set()
         self._tables: dict[int, list[_Rule]] = {}
         for number, flow in enumerate(flows):
@@ -284,6 +286,8 @@ def _spread(row: Field, value: int) -> int:
     if row.bits is None:
         return 0
     value &= row.full_mask
+    if row.presence is not None:
+        return _bits(row.bits.words(value))
     return _bits((column, word) for column, word, _ in row.match_words(value, value))
 
 

@@ -143,7 +143,7 @@ class _Search:
     def round(self) -> bool:
         """Try some packets; returns whether one was kept."""
         tried = [self._candidate() for _ in range(_AT_ONCE)]
-        result = self._switch.copy().run(batch_of(tried))
+        result = self._switch.copy().run(batch_of(tried, self._switch.names.tlv_map))
         hits = rules_hit(result, len(self._targets))
         columns = result.batch.columns.T.tolist()
         promised = dict(self.found.hits)
@@ -167,7 +167,7 @@ class _Search:
         return True
 
     def _keep(self, kept: list[Packet]) -> None:
-        result = self._switch.run(batch_of(kept))
+        result = self._switch.run(batch_of(kept, self._switch.names.tlv_map))
         for rules in rules_hit(result, len(self._targets)):
             for rule in rules:
                 self.found.hits[rule] = self.found.hits.get(rule, 0) + 1

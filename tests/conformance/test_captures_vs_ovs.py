@@ -30,6 +30,7 @@ from flowvm.switch import Switch
 from flowvm.testing import Packet, batch_of
 from flowvm.text.dump import parse_dump
 from flowvm.text.groups import parse_group
+from flowvm.text.tlv_map import parse_tlv_map
 from flowvm.text.values import format_value
 
 from ..oracle import Bridge, Outcome, PacketIn
@@ -45,8 +46,7 @@ SHARE = 0.9
 """Of the rules that may be reached, so many must be hit at least."""
 
 UNSUPPORTED = re.compile(
-    r"move:NXM_NX_TUN_METADATA0"
-    r"|controller\(.*\bpause\)"
+    r"controller\(.*\bpause\)"
     r"|ct of a fragment"
     r"|nat to a connection's own addresses after its end"
 )
@@ -76,6 +76,11 @@ def _segments(*tun_ids: int, **more: int) -> list[Fields]:
     return [{}, *({"tun_id": tun_id, **more} for tun_id in tun_ids)]
 
 
+def _from_ovn(*ports: tuple[int, int]) -> list[Fields]:
+    """What packets from and to logical ports of the datapath 3 bring along."""
+    return [{"tun_id": 3, "tun_metadata0": source << 16 | to} for source, to in ports]
+
+
 CAPTURES = (
     Capture("seed-computenode-br-tun", {2: _segments(1)}),
     Capture("seed-networknode-br-tun", {2: _segments(1)}),
@@ -93,7 +98,9 @@ CAPTURES = (
     Capture("neutron-ovsfw-vxlan-br-int-76"),
     Capture("neutron-ovsfw-vxlan-br-tun-14", {"vxlan-ac10000b": _segments(0xEF)}),
     Capture(
-        "neutron-ovn-geneve-br-int-264", tlv_map="{class=0x102,type=0x80,len=4}->tun_metadata0"
+        "neutron-ovn-geneve-br-int-264",
+        {"ovn-3732c7-0": [{}, *_from_ovn((1, 2), (2, 1), (1, 0x8000), (1, 0x8004))]},
+        tlv_map="{class=0x102,type=0x80,len=4}->tun_metadata0",
     ),
     Capture(
         "openshift-sdn-br0-of13",
@@ -133,6 +140,7 @@ class Loaded:
             (_as_new(flow) for flow in dump.flows),
             ports,
             [parse_group(line) for line in capture.groups.splitlines()],
+            tlv_map=parse_tlv_map(capture.tlv_map),
         )
         tunnels = {switch.port(port): fields for port, fields in capture.tunnels.items()}
         brought = {port: tunnels.get(port, ({},)) for port in sorted(ports.values())}
@@ -172,7 +180,7 @@ def test_flowvm_does_as_open_vswitch_with(capture: Capture, captures: Path, brid
     loaded = Loaded.of(capture, captures, bridge)
     found = aimed_packets(loaded.switch.copy(), loaded.packets_by_port)
     entries = Entries(bridge)
-    result = loaded.switch.run(batch_of(found.packets))
+    result = loaded.switch.run(batch_of(found.packets, loaded.switch.names.tlv_map))
     for number, packet in enumerate(found.packets):
         outcome = bridge.send(entries.port(packet), packet.frame)
         for complaint in _differences(result, number, outcome, bridge.packet_ins()):
