@@ -93,6 +93,20 @@ def forward_normally(run: Run, packets: Packets) -> None:
         _Forwarding(run, settings, run.state.program.bundles).forward(packets)
 
 
+def between_protected(run: Run, packets: Packets, ports: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of ``packets`` would go from a protected port to another: they do not leave there."""
+    program = run.state.program
+    if program.bridge is None or not program.bundles.protected.any():
+        return np.zeros(len(packets), bool)
+    bundles = program.bundles
+    sources = bundles.places_of(run.columns[Column.IN_PORT][packets].astype(np.int64))
+    found: NDArray[np.bool_] = bundles.protected[sources]
+    found &= bundles.protected[bundles.places_of(ports)]
+    if run.recorder and found.any():
+        run.recorder.warning("Flow is between protected ports, skipping output.")
+    return found
+
+
 class _Forwarding:
     """One execution of NORMAL."""
 
@@ -255,7 +269,7 @@ class _Forwarding:
         for place in np.unique(places[elsewhere]).tolist():
             mine = places == place
             mine &= elsewhere
-            self._output(place, packets[mine], sources[mine], tags[mine])
+            self._output(place, packets[mine], tags[mine])
 
     def _flood(
         self, packets: Packets, sources: NDArray[np.int64], tags: NDArray[np.uint64]
@@ -275,25 +289,17 @@ class _Forwarding:
         going = ~self._run.halted[packets]
         for place, chosen in enumerate(targets):
             mine = chosen & going
-            self._output(place, packets[mine], sources[mine], tags[mine])
+            self._output(place, packets[mine], tags[mine])
 
-    def _output(
-        self,
-        place: int,
-        packets: Packets,
-        sources: NDArray[np.int64],
-        tags: NDArray[np.uint64],
-    ) -> None:
+    def _output(self, place: int, packets: Packets, tags: NDArray[np.uint64]) -> None:
         """Output to a port, with the tags that belong there."""
         run, bundles = self._run, self._bundles
         if bundles.is_bond[place]:
             self._stop_at_bond(packets, np.full(len(packets), place))
             return
-        if bundles.protected[place]:
-            among = bundles.protected[sources]
-            if run.recorder and among.any():
-                run.recorder.warning("Flow is between protected ports, skipping output.")
-            packets, tags = packets[~among], tags[~among]
+        ports = np.full(len(packets), bundles.number[place])
+        allowed = ~between_protected(run, packets, ports)
+        packets, tags, ports = packets[allowed], tags[allowed], ports[allowed]
         if not len(packets):
             return
         column = run.columns[Column.VLAN]
@@ -301,7 +307,7 @@ class _Forwarding:
         column[packets] = bundles.outside(place, tags, before)
         changed = packets[column[packets] != before]
         run.emissions.touch(changed)
-        run.emissions.emit(packets, np.full(len(packets), bundles.number[place]))
+        run.emissions.emit(packets, ports)
         column[packets] = before
         run.emissions.touch(changed)
 

@@ -23,7 +23,7 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
-from flowvm.actions.normal import Normal, forward_normally
+from flowvm.actions.normal import Normal, between_protected, forward_normally
 from flowvm.actions.queue import store_priority
 from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
@@ -328,7 +328,8 @@ def _emit_to_existing(run: Run, packets: Packets, ports: NDArray[np.int64], max_
         if run.recorder and not exists.all():
             run.recorder.warning("Nonexistent output port")
         packets, ports = packets[exists], ports[exists]
-    run.emissions.emit(packets, ports, max_len)
+    allowed = ~between_protected(run, packets, ports)
+    run.emissions.emit(packets[allowed], ports[allowed], max_len)
 
 
 def _flood(run: Run, packets: Packets, in_ports: NDArray[np.int64], *, with_no_flood: bool) -> None:
@@ -340,6 +341,7 @@ def _flood(run: Run, packets: Packets, in_ports: NDArray[np.int64], *, with_no_f
     for port in names.flood_order():
         if with_no_flood or port not in names.no_flood:
             some = packets[in_ports != port]
+            some = some[~between_protected(run, some, np.full(len(some), port))]
             run.emissions.emit(some, np.full(len(some), port))
 
 

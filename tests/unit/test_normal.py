@@ -150,6 +150,14 @@ def test_a_full_table_makes_room() -> None:
     assert ports(result)[10:] == [[1], [LOCAL, 1, 4], [LOCAL, 1, 4], [1]]
 
 
+def test_a_packet_may_push_out_where_it_goes() -> None:
+    """Its sender takes the place of its destination, which is then flooded to."""
+    small = BridgeSettings.of(PORTS, {"mac-table-size": "10"})
+    many = [(0.0, 1, frame(ALL, 0x0A0000000100 + i)) for i in range(10)]
+    result = run(switch(small), *many, (0, 2, frame(0x0A0000000100, B)))
+    assert ports(result)[10] == [LOCAL, 1, 4]
+
+
 def test_in_flooded_vlans_nothing_is_learned() -> None:
     """``flood_vlans`` are flooded whatever was seen."""
     target = switch(BridgeSettings(PORTS, frozenset({10})))
