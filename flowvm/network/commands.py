@@ -39,8 +39,8 @@ class Kind(StrEnum):
 class Output:
     """The output of a command, as a file's name tells it.
 
-    ``subject`` is the bridge, the namespace, as the name has it (:func:`same_name`), or the table,
-    in lower case.
+    ``subject`` is the bridge, the datapath, the namespace, as the name has it (:func:`same_name`),
+    or the table, in lower case; "" for the node.
     ``openflow`` is the version asked for, 10 to 15, or 0. ``file`` is the path in the node.
     """
 
@@ -96,7 +96,7 @@ _PLAIN = (
 _IN_NAMESPACE = re.compile(rf"(?P<name>.+?){_GAP}ip{_GAP}(?P<rest>.*)\Z")
 _TRAILING_SHOW = re.compile(r"(?:show|list|ls)\Z")
 _ONE_SUBJECT = frozenset({Kind.FLOWS, Kind.SHOW, Kind.PORTS_DESC, Kind.GROUPS, Kind.METERS})
-_OF_ANYTHING = frozenset({Kind.CONNTRACK, Kind.VSCTL_SHOW, Kind.NAMESPACES, Kind.BRCTL})
+_OF_NOTHING = frozenset({Kind.VSCTL_SHOW, Kind.NAMESPACES, Kind.BRCTL, Kind.BRIDGE_LINK})
 
 
 def recognise(path: str) -> Output | None:
@@ -118,10 +118,7 @@ def recognise(path: str) -> Output | None:
 
 
 def _output(kind: Kind, subject: str, openflow: int, place: PurePosixPath) -> Output | None:
-    if kind in _OF_ANYTHING:
-        # Of conntrack the datapath may follow; of the others nothing of importance.
-        return Output(kind, "")
-    if kind is Kind.BRIDGE_LINK:
+    if kind in _OF_NOTHING:
         return Output(kind, "")
     if kind is Kind.ADDRESSES and subject and not _TRAILING_SHOW.match(subject):
         inner = _IN_NAMESPACE.match(subject)

@@ -69,7 +69,7 @@ def read_node(
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"\.(?:zip|tar|t[gx]z|tar\.\w+)\Z", "", name) or name
+    return re.sub(r"\Aflowvm-(?=.)|\.(?:zip|tar|t[gx]z|tar\.\w+)\Z", "", name) or name
 
 
 class _Reader:
@@ -256,18 +256,16 @@ class _Reader:
         return Linux(devices or {}, namespaces, masters)
 
     def _conntrack(self) -> str | None:
-        """The connections, as far as their text can be read."""
-        source, _ = self._sources.find(Kind.CONNTRACK)
-        if source is None:
-            if self._tracks:
-                self._lack(Kind.CONNTRACK, "", "no connection is known at the beginning")
-            return None
-
-        def checked(text: str) -> str:
-            parse_connections(text, file=source.label)
-            return text
-
-        return parsed(checked, source.text(), self._kept_errors())
+        """The connections of all datapaths, as far as their text can be read."""
+        datapaths = self._sources.subjects([Kind.CONNTRACK])
+        if "" in datapaths:
+            # A command that names no datapath tells of the only one there is.
+            datapaths = [""]
+        texts = [self._read(Kind.CONNTRACK, datapath, _checked) for datapath in datapaths]
+        told = [text for text in texts if text is not None]
+        if not told and self._tracks:
+            self._lack(Kind.CONNTRACK, "", "no connection is known at the beginning")
+        return "".join(told) if told else None
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -302,6 +300,11 @@ class _Uses:
         for block in blocks:
             self.words |= {word for word in _WORDS - self.words if word in block}
             yield block
+
+
+def _checked(text: str, *, file: str) -> str:
+    parse_connections(text, file=file)
+    return text
 
 
 def _numbers(bridge: Bridge) -> dict[str, int]:

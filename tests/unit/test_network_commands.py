@@ -36,7 +36,7 @@ from flowvm.network.commands import Kind, Output, recognise, same_name
         ("ovs-ofctl_dump-ports-desc_br-int", Output(Kind.PORTS_DESC, "br-int")),
         ("openstack-hypervisor.ovs-ofctl_show_br-int", Output(Kind.SHOW, "br-int")),
         ("ovs-appctl_fdb.show_br-int", Output(Kind.FDB, "br-int")),
-        ("ovs-appctl_dpctl.dump-conntrack_-m_system_ovs-system", Output(Kind.CONNTRACK, "")),
+        ("ovs-appctl_dpctl.dump-conntrack_-m_system_a", Output(Kind.CONNTRACK, "system_a")),
         ("var/lib/openvswitch/conf.db", Output(Kind.DATABASE, "")),
         ("ip_-o_addr", Output(Kind.ADDRESSES, "")),
         ("ip_-d_address", Output(Kind.ADDRESSES, "")),

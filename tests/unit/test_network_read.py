@@ -240,6 +240,19 @@ def test_what_is_no_node_is_refused(tmp_path: Path) -> None:
         read_node(tmp_path / "nowhere")
 
 
+def test_connections_of_all_datapaths_count(tmp_path: Path) -> None:
+    """Unless one command told of all that there is."""
+    lines = [
+        f"udp,orig=(src=10.0.0.{n},dst=10.0.0.9,sport=1,dport=2),"
+        f"reply=(src=10.0.0.9,dst=10.0.0.{n},sport=2,dport=1)\n"
+        for n in (1, 2, 3)
+    ]
+    command = "ovs-appctl_dpctl.dump-conntrack_-m"
+    files = dict(NODE) | {f"{command}_netdev_x": lines[0], f"{command}_system_y": lines[1]}
+    assert read_node(write(tmp_path, files)).conntrack == lines[0] + lines[1]
+    assert read_node(write(tmp_path, {command: lines[2]})).conntrack == lines[2]
+
+
 # -- the database ---------------------------------------------------------------------------------
 
 
