@@ -21,6 +21,7 @@ from ..oracle import Fabric, OpenVSwitch
 MILLISECOND = 10**6
 NODE = "here"
 VERSION = "OpenFlow15"
+_AGE = re.compile(r"(?:idle|hard)_age=\d+,? ?")
 _COUNTED = re.compile(r"n_packets=(\d+), n_bytes=(\d+)")
 
 Patches = tuple[tuple[tuple[str, int], tuple[str, int]], ...]
@@ -93,9 +94,9 @@ class NetworkPair:
         """The flows of all bridges, learned ones included, with what they counted."""
         for name, bridge in self.fabric.bridges.items():
             switch = self.network.switches()[Spot(NODE, name)]
-            ours = sorted(_counted(str(flow)) for flow in switch.flows())
+            ours = sorted(counted(str(flow)) for flow in switch.flows())
             theirs = sorted(
-                _counted(line)
+                counted(line)
                 for line in bridge.dump_flows(VERSION).splitlines()
                 if "actions=" in line
             )
@@ -112,13 +113,13 @@ def _exits(hop: Hop) -> Iterator[Exit]:
             yield from _exits(following)
 
 
-def _counted(line: str) -> tuple[str, ...]:
+def counted(line: str) -> tuple[str, ...]:
     """Table, match and counters of a flow."""
     head = line.partition(" actions=")[0]
     table = re.search(r"table=(\d+)", head)
     counts = _COUNTED.search(head)
     assert counts is not None, line
-    match = head.rpartition(" ")[2]
+    match = _AGE.sub("", head).rpartition(" ")[2]
     return table[1] if table else "0", match, *counts.groups()
 
 

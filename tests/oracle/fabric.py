@@ -53,6 +53,9 @@ class Fabric:
                 command += [f"options:peer={peer}-{peer_number}"]
         if command:
             switch.vsctl(*command)
+        for made in self.bridges.values():
+            # What bridges of these names have sent before.
+            made.left()
         self._places = {
             port: (name, number)
             for name, bridge in self.bridges.items()

@@ -71,11 +71,13 @@ class OpenVSwitch:
     revalidators, the threads that otherwise work over the datapath flows whenever they see fit:
     they would change or delete the flows of a packet that has just learned something, before those
     can be read. `revalidate` lets them do one round. `bridge` is a bridge `br0` with ports `p1` to
-    `p8`, numbered 1 to 8; `add_bridge` makes others.
+    `p8`, numbered 1 to 8; `add_bridge` makes others. With `tunnels` ports can be tunnels, which
+    else are dummies like all the rest.
     """
 
-    def __init__(self, ports: int = 8) -> None:
+    def __init__(self, ports: int = 8, *, tunnels: bool = False) -> None:
         self._n_ports = ports
+        self._dummies = "--enable-dummy" if tunnels else "--enable-dummy=override"
         self._owner = os.getpid()
         self._launch()
 
@@ -241,7 +243,7 @@ class OpenVSwitch:
                 "vswitchd",
                 (
                     f"unix:{files['db.sock']}",
-                    "--enable-dummy=override",
+                    self._dummies,
                     "--disable-system",
                     f"--unixctl={files['vs.ctl']}",
                 ),
