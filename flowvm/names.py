@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from types import MappingProxyType
 
 from flowvm.flow import Port, ReservedPort, Table
@@ -32,12 +33,37 @@ FIRST_UNKNOWN_PORT = 0xF000
 """Ports known by name alone are numbered from here down; OVS gives such numbers to none."""
 
 
+class FragmentHandling(Enum):
+    """What a bridge does about fragments of IP datagrams (ovs-ofctl(8), "set-frags").
+
+    They have no transport ports, are dropped, or have those that the first one tells.
+    """
+
+    NORMAL = "normal"
+    DROP = "drop"
+    NX_MATCH = "nx-match"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How ``ovs-ofctl mod-port`` and ``set-frags`` have configured a bridge.
+
+    The ports, by number, that drop what they receive (STP frames: ``no_recv_stp``) and those that
+    nothing is sent to.
+    """
+
+    no_recv: frozenset[int] = frozenset()
+    no_recv_stp: frozenset[int] = frozenset()
+    no_fwd: frozenset[int] = frozenset()
+    fragments: FragmentHandling = FragmentHandling.NORMAL
+
+
 @dataclass(frozen=True, eq=False)
 class Ports(Mapping[str, int]):
     """The ports of a bridge: their numbers by name, which FLOOD leaves out, and which are down.
 
     ``macs`` are their Ethernet addresses, by number. ``datapath_id`` is that of the bridge, if it
-    was told.
+    was told; ``config`` what else is configured.
     """
 
     numbers: Mapping[str, int]
@@ -45,6 +71,7 @@ class Ports(Mapping[str, int]):
     down: frozenset[int] = frozenset()
     macs: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     datapath_id: int | None = None
+    config: Configuration = Configuration()
 
     def __getitem__(self, name: str) -> int:
         return self.numbers[name]
@@ -75,6 +102,8 @@ class Names:
 
     tlv_map: TlvMap = NO_TLV_MAP
     """What ``tun_metadata`` fields stand for."""
+
+    config: Configuration = Configuration()
 
     def port(self, port: Port) -> int:
         """The number of ``port``; KeyError for a name that nothing defines."""
@@ -168,4 +197,5 @@ class Names:
             told.no_flood,
             told.down,
             tlv_map,
+            told.config,
         )

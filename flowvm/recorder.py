@@ -22,6 +22,7 @@ from flowvm.pipeline.actionset import execution_order
 from flowvm.pipeline.engine import OF_ACTION, OF_ACTION_SET, OF_RULE, Run
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.legs import Leg
+from flowvm.pipeline.reception import is_dropped_fragment
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
@@ -141,11 +142,14 @@ class StepRecorder:
         flow = self._flow(rule) if rule >= 0 else None
         match = match_text(flow.match, self._state) if flow else ""
         text = f"{table:2d}. {_found(flow, match)}"
+        assert self._run is not None
+        if is_dropped_fragment(self._state.program.names, self._run.columns, 0):
+            text = f"{table:2d}. {_DROPPED}"
         self._steps.append(Step(Kind.TABLE, text, level, table, depth, flow, match))
         self._place = level + 1, depth + 1
         if len(self._steps) == 1:
             self._first = self._place
-        if not self._operations(rule):
+        if not self._operations(rule) and not self._run.halted[0]:
             self._note(Kind.ACTION, "drop")
 
     def mark(self) -> object:
@@ -285,6 +289,9 @@ def _as_load(action: Action) -> Action:
     start = (mask & -mask).bit_length() - 1
     bits = Subfield(action.field, start, mask.bit_length() - 1, nxm_name(action.field))
     return Load(action.value >> start, bits)
+
+
+_DROPPED = 'Packets are IP fragments and the fragment handling mode is "drop".'
 
 
 def _found(flow: Flow | None, match: str) -> str:

@@ -262,7 +262,7 @@ def _reason(
         return result.reason(0)
     last = [step for step in steps if step.table is not None][-1]
     if last.flow is None:
-        return f"no match in table {last.table}"
+        return result.reason(0)
     where = describe_flow(last.flow)
     if not last.flow.actions:
         return f"dropped by {where}"

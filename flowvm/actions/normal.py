@@ -24,6 +24,7 @@ from flowvm.fields import (
 )
 from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.bundles import UNKNOWN, Bundles, tags_of, vid
+from flowvm.pipeline.departure import may_leave
 from flowvm.pipeline.mac_table import NO_PORT, Keys
 from flowvm.pipeline.prerequisites import has_eth_type, union, value
 from flowvm.port_settings import BridgeSettings, VlanMode
@@ -91,20 +92,6 @@ def forward_normally(run: Run, packets: Packets) -> None:
         run.stop_unsupported(packets, f"NORMAL with {settings.unsupported}")
     else:
         _Forwarding(run, settings, run.state.program.bundles).forward(packets)
-
-
-def between_protected(run: Run, packets: Packets, ports: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of ``packets`` would go from a protected port to another: they do not leave there."""
-    program = run.state.program
-    if program.bridge is None or not program.bundles.protected.any():
-        return np.zeros(len(packets), bool)
-    bundles = program.bundles
-    sources = bundles.places_of(run.columns[Column.IN_PORT][packets].astype(np.int64))
-    found: NDArray[np.bool_] = bundles.protected[sources]
-    found &= bundles.protected[bundles.places_of(ports)]
-    if run.recorder and found.any():
-        run.recorder.warning("Flow is between protected ports, skipping output.")
-    return found
 
 
 class _Forwarding:
@@ -298,7 +285,7 @@ class _Forwarding:
             self._stop_at_bond(packets, np.full(len(packets), place))
             return
         ports = np.full(len(packets), bundles.number[place])
-        allowed = ~between_protected(run, packets, ports)
+        allowed = may_leave(run, packets, ports)
         packets, tags, ports = packets[allowed], tags[allowed], ports[allowed]
         if not len(packets):
             return

@@ -23,12 +23,13 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
-from flowvm.actions.normal import Normal, between_protected, forward_normally
+from flowvm.actions.normal import Normal, forward_normally
 from flowvm.actions.queue import store_priority
 from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
 from flowvm.fields import SKB_PRIORITY_BITS
 from flowvm.flow import Port, ReservedPort
+from flowvm.pipeline.departure import may_leave
 from flowvm.pipeline.emission import PLAIN, PacketInOptions, Reason
 from flowvm.pipeline.prerequisites import value
 from flowvm.text.errors import WordError
@@ -328,7 +329,7 @@ def _emit_to_existing(run: Run, packets: Packets, ports: NDArray[np.int64], max_
         if run.recorder and not exists.all():
             run.recorder.warning("Nonexistent output port")
         packets, ports = packets[exists], ports[exists]
-    allowed = ~between_protected(run, packets, ports)
+    allowed = may_leave(run, packets, ports)
     run.emissions.emit(packets[allowed], ports[allowed], max_len)
 
 
@@ -341,7 +342,7 @@ def _flood(run: Run, packets: Packets, in_ports: NDArray[np.int64], *, with_no_f
     for port in names.flood_order():
         if with_no_flood or port not in names.no_flood:
             some = packets[in_ports != port]
-            some = some[~between_protected(run, some, np.full(len(some), port))]
+            some = some[may_leave(run, some, np.full(len(some), port))]
             run.emissions.emit(some, np.full(len(some), port))
 
 

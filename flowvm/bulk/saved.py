@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from flowvm import __version__
 from flowvm.bulk.lines import LazyFlows, StoredText
 from flowvm.bulk.read import BulkDump, read_bulk
-from flowvm.names import Names
+from flowvm.names import Configuration, FragmentHandling, Names
 from flowvm.pipeline.assemble import make_program
 from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.program import Program, Rules, Shape, Statistics, Subtable
@@ -79,6 +79,7 @@ def save(dump: BulkDump, file: BinaryIO) -> None:
         "down": sorted(names.down),
         "tlv_map": [astuple(option) for option in names.tlv_map.options],
         "tlv_map_inferred": names.tlv_map.inferred,
+        "config": _config_object(names.config),
         "skipped": dump.skipped,
         "group_stats": [str(stats) for stats in dump.group_stats],
         "with_ages": program.statistics.with_ages,
@@ -86,6 +87,24 @@ def save(dump: BulkDump, file: BinaryIO) -> None:
         "operands": [[len(o) for o in shape.operands] for shape in program.shapes],
     }
     _write(file, header, b"".join(text.blocks), arrays)
+
+
+def _config_object(config: Configuration) -> dict[str, Any]:
+    return {
+        "no_recv": sorted(config.no_recv),
+        "no_recv_stp": sorted(config.no_recv_stp),
+        "no_fwd": sorted(config.no_fwd),
+        "fragments": config.fragments.value,
+    }
+
+
+def _config(stored: Mapping[str, Any]) -> Configuration:
+    return Configuration(
+        frozenset(stored.get("no_recv", ())),
+        frozenset(stored.get("no_recv_stp", ())),
+        frozenset(stored.get("no_fwd", ())),
+        FragmentHandling(stored.get("fragments", "normal")),
+    )
 
 
 def reopen(
@@ -123,6 +142,7 @@ def reopen(
         TlvMap(
             tuple(TlvOption(*option) for option in header["tlv_map"]), header["tlv_map_inferred"]
         ),
+        _config(header.get("config", {})),
     )
     text = _stored(data)
     if ports in (None, names) and tlv_map in (None, names.tlv_map):

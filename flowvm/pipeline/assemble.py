@@ -25,6 +25,7 @@ from flowvm.names import Names
 from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.program import NO_ENTRY, Program, Rules, Shape, Statistics, Subtable
+from flowvm.pipeline.reception import reception_reads
 from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.subtable import KeyIndex, Mask
 from flowvm.port_settings import BridgeSettings
@@ -168,6 +169,7 @@ def make_program(
     """The program that has these parts; works out what follows from them."""
     operations = [o for shape in shapes for o in _all_operations(shape.operations)]
     masks = [subtable.mask for subtables in tables.values() for subtable in subtables]
+    masks.append(_mask(reception_reads(names)))
     return Program(
         flows,
         rules,

@@ -31,9 +31,10 @@ from flowvm.actions.base import (
 )
 from flowvm.actions.meter import CONTROLLER_METER, meet_meters
 from flowvm.actions.write import subfield_pieces
-from flowvm.columns import FRAG_ANY, Column
-from flowvm.fields import NW_FRAG_BITS, TP_DST_BITS, TP_SRC_BITS
+from flowvm.columns import Column
+from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
 from flowvm.flow import ReservedPort
+from flowvm.names import Configuration, FragmentHandling
 from flowvm.pipeline import bits
 from flowvm.pipeline.actionset import ActionSets
 from flowvm.pipeline.bits import Columns
@@ -43,6 +44,7 @@ from flowvm.pipeline.group_run import GroupHits
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
 from flowvm.pipeline.mac_log import MacLog
 from flowvm.pipeline.original_tuple import have_original, swapped
+from flowvm.pipeline.reception import are_fragments, are_refused
 from flowvm.pipeline.recirculation import (
     NOT_FROZEN,
     RECIRC_ID_BITS,
@@ -51,6 +53,7 @@ from flowvm.pipeline.recirculation import (
 )
 from flowvm.pipeline.reentry import Reentries
 from flowvm.pipeline.stack import Stacks
+from flowvm.pipeline.subtable import NO_ENTRY
 from flowvm.text.values import format_value
 
 if TYPE_CHECKING:
@@ -269,6 +272,7 @@ class Run:
         self.freezer = Freezer(self, n)
         self._in_bucket = False
         self._learnable = self.state.program.learnable
+        self._config = self.state.program.names.config
 
     # -- the pipeline ---------------------------------------------------------------------------
 
@@ -286,6 +290,10 @@ class Run:
         if self.recorder:
             self.recorder.begin(self)
         packets = np.flatnonzero(~self.halted)
+        if self._config != Configuration():
+            # They are looked up, but no more.
+            refused = are_refused(self.state.program.names, self.columns, packets)
+            self.halted[packets[refused]] = True
         frozen = self.columns[Column.RECIRC][packets] >> np.uint64(RECIRC_ID_BITS.shift)
         for number in _distinct(frozen.astype(np.int32)):
             some = packets[frozen == number]
@@ -442,13 +450,16 @@ class Run:
         columns = swapped(self.columns, packets) if by_original else self.columns
         own_ports = columns[Column.IN_PORT][packets]
         columns[Column.IN_PORT][packets] = ports
-        fragments = packets[
-            columns[Column.NW][packets] & np.uint64(FRAG_ANY << NW_FRAG_BITS.shift) != 0
-        ]
+        handling = self._config.fragments
+        are_parts = are_fragments(columns, packets)
+        fragments = packets[are_parts]
         transport = columns[Column.TP][fragments]
-        # With OVS's default fragment handling no lookup sees ports of any fragment.
-        columns[Column.TP][fragments] = transport & _PORTS_MASK
+        if handling is FragmentHandling.NORMAL:
+            # No lookup sees ports of any fragment.
+            columns[Column.TP][fragments] = transport & _PORTS_MASK
         rules = self.state.lookup(table, columns, packets)
+        if handling is FragmentHandling.DROP:
+            rules[are_parts] = NO_ENTRY
         freezings = self.emissions.freezings(packets)
         hits = Hits(table, packets, rules, self.reentries.grown[packets], freezings)
         self.hits.append(hits)

@@ -16,6 +16,7 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.delivery import Delivery, Emissions
 from flowvm.pipeline.emission import PLAIN, PacketInOptions
+from flowvm.pipeline.reception import is_dropped_fragment
 from flowvm.pipeline.state import State
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from flowvm.pipeline.paths import Paths
 
 ETHERNET_HEADER = 14
+FRAGMENT = "a fragment, which the bridge is configured to drop"
 HELD = "held by connection tracking for the other fragments of its datagram"
 
 
@@ -221,6 +223,8 @@ class Result:
             return "shorter than an Ethernet header"
         table, rule = int(self.last_table[packet]), int(self.last_rule[packet])
         if rule < 0:
+            if is_dropped_fragment(self._program.names, list(self.batch.columns), packet):
+                return FRAGMENT
             return f"no match in table {table}"
         return f"no output; last matched in table {table}"
 

@@ -6,7 +6,7 @@ import re
 from types import MappingProxyType
 
 from flowvm.flow import ReservedPort
-from flowvm.names import Ports
+from flowvm.names import Configuration, FragmentHandling, Ports
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.values import unquote
 
@@ -15,17 +15,19 @@ _PORT = re.compile(
 )
 _MAC = re.compile(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\Z")
 _DATAPATH_ID = re.compile(r".*\bdpid:(?P<id>[0-9a-fA-F]{16})\b")
-_NO_FLOOD = re.compile(r"\s*config:.*\bNO_FLOOD\b")
+_CONFIG = re.compile(r"\s*config:\s*(?P<flags>[A-Z_ ]+)")
+_FRAGMENTS = re.compile(r"OFPT_GET_CONFIG_REPLY\b.*\bfrags=(?P<mode>[\w-]+)")
 _DOWN = re.compile(r"\s*(?:config:.*\bPORT_DOWN\b|state:.*\bLINK_DOWN\b)")
 
 
 def parse_show(text: str, *, file: str | None = None) -> Ports:
-    """The number of each port by its name, which are configured ``NO_FLOOD``, and which are down.
+    """The number of each port by its name, which are down, and how they are configured.
 
     Raises FlowSyntaxError if the text describes no port at all.
     """
     numbers: dict[str, int] = {}
-    no_flood: set[int] = set()
+    flagged: dict[str, set[int]] = {}
+    fragments = FragmentHandling.NORMAL
     down: set[int] = set()
     macs: dict[int, int] = {}
     datapath_id: int | None = None
@@ -39,13 +41,16 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
                 numbers[unquote(name) or name] = number
                 if _MAC.match(found["mac"]):
                     macs[number] = int(found["mac"].replace(":", ""), 16)
+        elif (configured := _FRAGMENTS.match(line)) is not None:
+            fragments = _handling(configured["mode"])
         elif number is None:
             switch = _DATAPATH_ID.match(line)
             if switch is not None:
                 datapath_id = int(switch["id"], 16)
         else:
-            if _NO_FLOOD.match(line):
-                no_flood.add(number)
+            flags = _CONFIG.match(line)
+            for flag in flags["flags"].split() if flags is not None else ():
+                flagged.setdefault(flag, set()).add(number)
             if _DOWN.match(line):
                 down.add(number)
     if not numbers:
@@ -56,10 +61,25 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
             expected='the output of "ovs-ofctl show", with lines such as " 1(eth0): addr:..."',
             file=file,
         )
+
+    def with_flag(flag: str) -> frozenset[int]:
+        return frozenset(flagged.get(flag, ()))
+
     return Ports(
         MappingProxyType(numbers),
-        frozenset(no_flood),
+        with_flag("NO_FLOOD"),
         frozenset(down),
         MappingProxyType(macs),
         datapath_id,
+        Configuration(
+            with_flag("NO_RECV"), with_flag("NO_RECV_STP"), with_flag("NO_FWD"), fragments
+        ),
     )
+
+
+def _handling(mode: str) -> FragmentHandling:
+    """What the switch does about fragments; "reassemble" it does not, whatever it says."""
+    try:
+        return FragmentHandling(mode)
+    except ValueError:
+        return FragmentHandling.NORMAL

@@ -17,6 +17,7 @@ from flowvm.actions.set_field import Load
 from flowvm.bulk.files import read_file
 from flowvm.bulk.read import BulkDump, read_bulk
 from flowvm.bulk.saved import SavedFileError, reopen, save
+from flowvm.names import Configuration, FragmentHandling, Ports
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.text.parse import parse_flow
 from tests.programs import assert_same_program
@@ -79,10 +80,12 @@ def test_flows_without_a_text_are_saved_too() -> None:
 
 def test_other_ports_compile_the_text_again(dump: BulkDump) -> None:
     """Ports' numbers are in the compiled rules: those of another description need others."""
-    ports = {"tap-1": 1, "tap-2": 2, "eth5": 5}
+    closed = Configuration(no_recv=frozenset({1}), fragments=FragmentHandling.DROP)
+    ports = Ports({"tap-1": 1, "tap-2": 2, "eth5": 5}, config=closed)
     again = reopen(io.BytesIO(written(dump)), ports)
     assert_same_program(again.program, read_bulk([TEXT.encode()], ports).program)
     assert_same_program(reopen(io.BytesIO(written(again)), ports).program, again.program)
+    assert reopen(io.BytesIO(written(again))).program.names.config == closed
 
 
 def test_every_flipped_bit_is_noticed(dump: BulkDump) -> None:

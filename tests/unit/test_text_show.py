@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flowvm.names import Configuration, FragmentHandling
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.show import parse_show
 
@@ -41,6 +42,17 @@ def test_addresses_are_known() -> None:
 def test_ports_that_are_not_flooded_to_are_known() -> None:
     """FLOOD leaves out the ports configured so, and no others."""
     assert parse_show(SHOW).no_flood == {12}
+
+
+def test_the_configuration_is_known() -> None:
+    """What mod-port forbade, port by port, and what becomes of fragments."""
+    text = SHOW.replace("config:     0", "config:     NO_RECV NO_FWD").replace("=normal", "=drop")
+    config = parse_show(text).config
+    assert config == Configuration(
+        no_recv=frozenset({1}), no_fwd=frozenset({1}), fragments=FragmentHandling.DROP
+    )
+    assert parse_show(SHOW).config == Configuration()
+    assert parse_show(SHOW.replace("=normal", "=reassemble")).config == Configuration()
 
 
 def test_text_without_ports_is_refused() -> None:
