@@ -20,7 +20,8 @@ from flowvm.text.fdb import format_fdb
 from flowvm.text.groups import parse_group
 from flowvm.text.values import format_mac
 
-from ..oracle import OpenVSwitch
+from ..oracle import Bridge, OpenVSwitch
+from .test_trace_text import common_part
 
 N_PORTS = 9
 LOCAL = 0xFFFE
@@ -38,7 +39,7 @@ ACTIONS = (
     "mod_vlan_vid:20,NORMAL",
     "mod_vlan_pcp:3,NORMAL,output:1",
     "strip_vlan,NORMAL,output:2",
-    "push_vlan:0x88a8,NORMAL,strip_vlan,output:1",
+    "push_vlan:0x88a8,NORMAL,pop_vlan,output:1",
     "push_vlan:0x8100,set_field:4116->vlan_vid,NORMAL",
     "load:2->NXM_OF_IN_PORT[],NORMAL",
     "load:0xfffa->NXM_NX_REG0[],output:NXM_NX_REG0[]",
@@ -173,36 +174,40 @@ def _arp(draw: st.DrawFn) -> bytes:
     )
 
 
+def flood_order(bridge: Bridge) -> list[int]:
+    """The ports in the order in which NORMAL floods to them, which Open vSwitch alone knows.
+
+    The ports have to be trunks; flows are left behind.
+    """
+    bridge.add_flows("actions=NORMAL")
+    numbers = {name: number for number, name in bridge.ports.items()}
+    orders = []
+    for source in (1, 2, 3):
+        trace = bridge.trace(f"in_port={source}", None, "--names")
+        ports = trace.rpartition("Datapath actions: ")[2].strip().split(",")
+        orders.append([numbers[port] for port in ports])
+
+    def compare(one: int, other: int) -> int:
+        """Two ports are told apart by a packet from a third."""
+        order = next(order for order in orders if one in order and other in order)
+        return order.index(one) - order.index(other)
+
+    return sorted({*orders[0], *orders[1]}, key=cmp_to_key(compare))
+
+
 class NormalPair:
     """A bridge of the real switch and flowvm, in one layout after the other."""
 
     def __init__(self, ovs: OpenVSwitch) -> None:
         self._ovs = ovs
         self.bridge = ovs.add_bridge(BRIDGE, {f"n{n}": n for n in range(1, N_PORTS + 1)})
-        self._order = self._flood_order()
+        self._order = flood_order(self.bridge)
         self._layout: Layout | None = None
         self._switch: Switch | None = None
         self.sent = 0
 
     def close(self) -> None:
         self._ovs.remove_bridge(BRIDGE)
-
-    def _flood_order(self) -> list[int]:
-        """The order in which Open vSwitch floods to ports, which it alone knows."""
-        self.bridge.add_flows("actions=NORMAL")
-        numbers = {name: number for number, name in self.bridge.ports.items()}
-        orders = []
-        for source in (1, 2, 3):
-            trace = self.bridge.trace(f"in_port={source}", None, "--names")
-            ports = trace.rpartition("Datapath actions: ")[2].strip().split(",")
-            orders.append([numbers[port] for port in ports])
-
-        def compare(one: int, other: int) -> int:
-            """Two ports are told apart by a packet from a third."""
-            order = next(order for order in orders if one in order and other in order)
-            return order.index(one) - order.index(other)
-
-        return sorted(self.bridge.ports, key=cmp_to_key(compare))
 
     def arrange(self, layout: Layout) -> None:
         """Let both be of this layout."""
@@ -273,6 +278,22 @@ class NormalPair:
         self.sent += len(some)
         mine, real = format_fdb(switch.macs()), self.bridge.fdb()
         assert mine == real, self._story(f"{mine}\ninstead of\n{real}", some)
+
+    def tell(self, some: Sequence[Arrival]) -> None:
+        """Let both trace these packets one after the other, and learn from them.
+
+        They have to tell the same, down to the headers in the end.
+        """
+        assert self._switch is not None
+        self._forget(())
+        switch = self._switch.copy()
+        for number, arrival in enumerate(some):
+            ours = str(switch.trace(arrival.frame, in_port=arrival.port))
+            _run(switch, [arrival], [0])
+            theirs = self.bridge.trace(f"in_port={arrival.port}", arrival.frame)
+            assert common_part(ours) == common_part(theirs), self._story(
+                f"packet {number}: {ours}\n\n{theirs}", some
+            )
 
     def _forget(self, static: Sequence[MacEntry]) -> None:
         """Let Open vSwitch know nothing but these addresses."""

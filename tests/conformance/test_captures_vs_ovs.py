@@ -3,10 +3,9 @@
 Each dump is loaded into both, and both are sent the same packets in turn: aimed at every rule,
 answers and repetitions among them, so that connections and learned rows come into play. They must
 agree on each frame that leaves (port, bytes, order), on what goes to the controller, and afterwards
-on the counters of every flow, learned ones included, and on the tracked connections.
-
-Where a dump says NORMAL, whose outputs no table decides, both are given an output to a port of its
-own instead: what leads there is compared like all else.
+on the counters of every flow, learned ones included, on the tracked connections, and on the MAC
+addresses that NORMAL has learned. What the database has of a bridge no dump tells: its ports are
+trunks here.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from flowvm.names import Names
 from flowvm.pipeline.compile import match_words
 from flowvm.pipeline.emission import Reason
 from flowvm.pipeline.result import Result, Verdict
+from flowvm.port_settings import PortSettings
 from flowvm.switch import Switch
 from flowvm.testing import Packet, batch_of
 from flowvm.text.dump import parse_dump
+from flowvm.text.fdb import format_fdb
 from flowvm.text.groups import parse_group
 from flowvm.text.tlv_map import parse_tlv_map
 from flowvm.text.values import format_value
 
 from ..oracle import Bridge, Outcome, PacketIn
 from .capture_traffic import Found, aimed_packets
+from .normal_cases import flood_order
 
 pytestmark = [pytest.mark.oracle, pytest.mark.captures]
-
-FOR_NORMAL = 8
-"""The port that takes what a dump hands to NORMAL; none of the dumps names it."""
 
 N_PORTS = 8
 SHARE = 0.9
@@ -125,13 +124,14 @@ class Loaded:
     @classmethod
     def of(cls, capture: Capture, directory: Path, bridge: Bridge) -> Loaded:
         text = (directory / f"{capture.name}.txt").read_text(encoding="utf-8")
-        text = re.sub(r"\bNORMAL\b", f"output:{FOR_NORMAL}", text)
         dump = parse_dump(text)
         named = sorted(set(re.findall(r'"([^"]+)"', text)))
         numbers = {name: number for number, name in enumerate(named, 1)}
         ports = {f"p{number}": number for number in range(len(named) + 1, N_PORTS + 1)} | numbers
         lines = text.splitlines()
         flows = "\n".join(lines[number - 1] for number in dump.flow_lines)
+        order = flood_order(bridge)
+        bridge.reset()
         bridge.add_groups(capture.groups)
         if capture.tlv_map:
             bridge.add_tlv_map(capture.tlv_map)
@@ -140,6 +140,7 @@ class Loaded:
             (_as_new(flow) for flow in dump.flows),
             ports,
             [parse_group(line) for line in capture.groups.splitlines()],
+            bridge=[PortSettings(bridge.ports[number], (number,)) for number in order],
             tlv_map=parse_tlv_map(capture.tlv_map),
         )
         tunnels = {switch.port(port): fields for port, fields in capture.tunnels.items()}
@@ -188,6 +189,7 @@ def test_flowvm_does_as_open_vswitch_with(capture: Capture, captures: Path, brid
             pytest.fail(f"packet {number}: {complaint}\n{history}")
     _compare_counters(loaded)
     _compare_connections(loaded)
+    assert format_fdb(loaded.switch.macs()) == bridge.fdb()
     _report(capture, loaded, found)
     assert found.hits.keys() <= found.reachable
     assert len(found.hits) >= SHARE * len(found.reachable)

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from flowvm.port_settings import MacEntry
+
 from ..oracle import OpenVSwitch
-from .normal_cases import Layout, NormalPair, arrivals, static_entries
+from .normal_cases import Arrival, Layout, NormalPair, arrivals, static_entries
 
 pytestmark = pytest.mark.oracle
 
@@ -34,22 +36,42 @@ def pair(ovs: OpenVSwitch) -> Iterator[NormalPair]:
     pair.close()
 
 
+def many(sequences: int) -> settings:
+    """So many sequences, the same ones in every run."""
+    return settings(
+        max_examples=sequences,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 @pytest.mark.parametrize("layout", range(LAYOUTS))
 def test_normal_does_as_in_open_vswitch(pair: NormalPair, layout: int) -> None:
     """Frames, ports, their order, and the MAC table with its ages."""
     chosen = Layout.of(layout)
 
     @seed(layout)
-    @settings(
-        max_examples=SEQUENCES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
+    @many(SEQUENCES)
     @given(st.lists(arrivals(), min_size=3, max_size=24), st.integers(0, 24), static_entries())
-    def check(some: list, at: int, static: list) -> None:  # type: ignore[type-arg]
+    def check(some: list[Arrival], at: int, static: list[MacEntry]) -> None:
         pair.arrange(chosen)
         pair.play(some, at, static)
+
+    check()
+
+
+@pytest.mark.parametrize("layout", range(100, 106))
+def test_normal_is_told_as_by_open_vswitch(pair: NormalPair, layout: int) -> None:
+    """A trace says what was learned, where it goes or why not, in the words of ofproto/trace."""
+    chosen = Layout.of(layout)
+
+    @seed(layout)
+    @many(20)
+    @given(st.lists(arrivals(), min_size=3, max_size=9))
+    def check(some: list[Arrival]) -> None:
+        pair.arrange(chosen)
+        pair.tell(some)
 
     check()
