@@ -78,7 +78,7 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    parser.add_argument("--packets", type=int, default=2_000_000, help="from file to file")
+    parser.add_argument("--packets", type=int, default=8_000_000, help="from file to file")
     parser.add_argument("--traces", type=int, default=5_000)
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"), help="for captures")
     arguments = parser.parse_args()

@@ -26,19 +26,18 @@ def flows_now(state: State) -> list[Flow]:
     for rule, flow in enumerate(state.program.flows):
         if rules.alive[rule]:
             flows[rule] = flow
-    for target, subtable in state.learned.items():
+    for subtable in state.learned.values():
         keys = subtable.index.keys
         for number, rule in enumerate(subtable.heads.tolist()):
             if rules.alive[rule] and rules.made_by[rule] >= 0:
                 maker = state.templates[int(rules.made_by[rule])]
-                flow = maker.flow((), keys[:, number].tolist(), ())
-                flows[rule] = flow.replace(table=target.table)
+                flows[rule] = maker.flow((), keys[:, number].tolist(), ())
     for rule, edit in state.edits.items():
         if rules.alive[rule] and edit.flow is not None:
             flows[rule] = edit.flow
     order = sorted(flows, key=lambda rule: (int(rules.table[rule]), rule))
     return [
-        _with_statistics(state, rule, _acting_now(state, rule, flows[rule]), with_ages)
+        flows[rule].replace(**_acting_now(state, rule), **_statistics(state, rule, with_ages))
         for rule in order
     ]
 
@@ -55,37 +54,37 @@ def flow_of(state: State, rule: int) -> Flow:
         subtable = state.learned[maker.target]
         key = subtable.index.keys[:, int(np.flatnonzero(subtable.heads == rule)[0])].tolist()
         flow = maker.flow((), key, ())
-    return _acting_now(state, rule, flow).replace(cookie=int(state.rules.cookie[rule]))
+    return flow.replace(**_acting_now(state, rule), cookie=int(state.rules.cookie[rule]))
 
 
-def _acting_now(state: State, rule: int, flow: Flow) -> Flow:
-    """``flow`` with the actions that the rule has now."""
+def _acting_now(state: State, rule: int) -> dict[str, object]:
+    """The actions that the rule has now, if they are not those its flow came with."""
     template = int(state.rules.template[rule])
     if template >= 0:
         shape = state.learned_shape(int(state.rules.shape[rule]))
         operands = shape.rows[:, int(state.rules.row[rule])].tolist()
-        return flow.replace(actions=state.templates[template].render(shape.operations, operands))
+        return {"actions": state.templates[template].render(shape.operations, operands)}
     edit = state.edits.get(rule)
-    return flow if edit is None else flow.replace(actions=edit.actions)
+    return {} if edit is None else {"actions": edit.actions}
 
 
-def _with_statistics(state: State, rule: int, flow: Flow, with_ages: bool) -> Flow:
+def _statistics(state: State, rule: int, with_ages: bool) -> dict[str, object]:
     rules, now = state.rules, state.now
     duration = now - int(rules.created[rule])
     idle_age = _age(now - int(rules.used[rule]))
     hard_age = _age(now - int(rules.modified[rule]))
     # ovs-ofctl leaves the hard age out where it says no more than the duration.
     shows_hard_age = with_ages and hard_age != duration // SECOND
-    return flow.replace(
-        cookie=int(rules.cookie[rule]),
-        duration=_seconds(duration),
-        n_packets=int(rules.n_packets[rule]),
-        n_bytes=int(rules.n_bytes[rule]),
-        idle_timeout=int(rules.idle_timeout[rule]),
-        hard_timeout=int(rules.hard_timeout[rule]),
-        idle_age=idle_age if with_ages else None,
-        hard_age=hard_age if shows_hard_age else None,
-    )
+    return {
+        "cookie": int(rules.cookie[rule]),
+        "duration": _seconds(duration),
+        "n_packets": int(rules.n_packets[rule]),
+        "n_bytes": int(rules.n_bytes[rule]),
+        "idle_timeout": int(rules.idle_timeout[rule]),
+        "hard_timeout": int(rules.hard_timeout[rule]),
+        "idle_age": idle_age if with_ages else None,
+        "hard_age": hard_age if shows_hard_age else None,
+    }
 
 
 def _seconds(nanoseconds: int) -> Decimal:

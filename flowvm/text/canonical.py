@@ -33,6 +33,15 @@ from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 Words = Mapping[Column, tuple[int, int]]
 """(value, mask) of each column; a column that is absent is not matched."""
 
+
+class _Matched(dict[Column, tuple[int, int]]):
+    """Words, and in which columns they are."""
+
+    def __init__(self, words: Words) -> None:
+        super().__init__(words)
+        self.columns = frozenset(words)
+
+
 _PROTOCOLS = {
     (ETH_TYPE_IP, 1): "icmp",
     (ETH_TYPE_IP, 6): "tcp",
@@ -51,6 +60,7 @@ _NETWORKS = {
     ETH_TYPE_MPLS: "mpls",
     ETH_TYPE_MPLS_MCAST: "mplsm",
 }
+_REGS = tuple(f"reg{i}" for i in range(N_REGS))
 _ARPS = (ETH_TYPE_ARP, ETH_TYPE_RARP)
 _CT_STATE_MASK = 0xFF
 _FRAG_MASK = 3
@@ -98,32 +108,32 @@ def _named(words: Words, name: str) -> tuple[int, int]:
     return _get(words, _bits_of(name))
 
 
-def _field(words: Words, *spellings: str) -> Iterator[FieldMatch]:
+def _field(words: _Matched, *spellings: str) -> Iterator[FieldMatch]:
     """The terms of those of the fields that the words match, under these names."""
-    for spelling, columns in _places(spellings):
-        if columns.isdisjoint(words):
-            continue
+    for spelling in _placed(spellings, words.columns):
         value, mask = _named(words, spelling)
         if mask:
             yield FieldMatch(field(spelling), value & mask, mask, spelling)
 
 
 @cache
-def _places(spellings: tuple[str, ...]) -> tuple[tuple[str, frozenset[Column]], ...]:
-    """In which columns fields are. Most flows match few fields, and asking this way is quick."""
+def _placed(spellings: tuple[str, ...], columns: frozenset[Column]) -> tuple[str, ...]:
+    """Those of the fields that are in ``columns``. Most flows match few fields, always the same."""
     return tuple(
-        (spelling, frozenset(column for column, _ in _bits_of(spelling).words(0)))
+        spelling
         for spelling in spellings
+        if any(column in columns for column, _ in _bits_of(spelling).words(0))
     )
 
 
-def _whole(words: Words, *spellings: str) -> Iterator[FieldMatch]:
+def _whole(words: _Matched, *spellings: str) -> Iterator[FieldMatch]:
     """The same for fields that are shown whole even if only a part is matched."""
     for term in _field(words, *spellings):
         yield FieldMatch(term.field, term.value, term.field.full_mask, term.spelling)
 
 
-def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
+def _terms(given: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
+    words = _Matched(given)
     eth_type, eth_type_mask = _named(words, "eth_type")
     nw_proto, nw_proto_mask = _named(words, "nw_proto")
     yield from _field(words, "pkt_mark", "recirc_id", "dp_hash")
@@ -143,7 +153,7 @@ def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
     protocol = _PROTOCOLS.get((eth_type, nw_proto)) if eth_type_mask and nw_proto_mask else None
     if protocol or network:
         yield ProtocolMatch(protocol or network or "")
-    yield from _field(words, *(f"reg{i}" for i in range(N_REGS)))
+    yield from _field(words, *_REGS)
     yield from _tunnel_terms(words)
     yield from _option_terms(words, tlv_map)
     yield from _field(words, "metadata", "in_port")
@@ -159,7 +169,7 @@ def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
     yield from _transport_terms(words, eth_type, nw_proto)
 
 
-def _connection_terms(words: Words) -> Iterator[MatchTerm]:
+def _connection_terms(words: _Matched) -> Iterator[MatchTerm]:
     for term in _field(words, "ct_state"):
         exact = term.mask & _CT_STATE_MASK == _CT_STATE_MASK
         mask = term.field.full_mask if exact else term.mask
@@ -171,7 +181,7 @@ def _connection_terms(words: Words) -> Iterator[MatchTerm]:
         yield from _field(words, "ct_tp_src", "ct_tp_dst")
 
 
-def _tunnel_terms(words: Words) -> Iterator[MatchTerm]:
+def _tunnel_terms(words: _Matched) -> Iterator[MatchTerm]:
     yield from _field(words, "tun_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst")
     yield from _field(words, "tun_gbp_id")
     yield from _whole(words, "tun_gbp_flags", "tun_tos", "tun_ttl", "tun_erspan_ver")
@@ -193,7 +203,7 @@ def _option_terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm]:
             yield FieldMatch(row, *_get(words, row.bits), option.name)
 
 
-def _vlan_terms(words: Words) -> Iterator[MatchTerm | str]:
+def _vlan_terms(words: _Matched) -> Iterator[MatchTerm | str]:
     for bits, suffix in ((OUTER_TCI, ""), (INNER_TCI, "1")):
         tci, mask = _get(words, bits)
         if not mask:
@@ -219,7 +229,9 @@ def _vlan_parts(tci: int, mask: int) -> Iterator[tuple[str, int, int]]:
         yield "vlan_tci", tci & mask, mask
 
 
-def _network_terms(words: Words, eth_type: int, show_protocol: bool) -> Iterator[MatchTerm | str]:
+def _network_terms(
+    words: _Matched, eth_type: int, show_protocol: bool
+) -> Iterator[MatchTerm | str]:
     if eth_type == ETH_TYPE_IPV6:
         yield from _field(words, "ipv6_src", "ipv6_dst", "ipv6_label")
     elif eth_type in _ARPS:
@@ -245,14 +257,14 @@ def _network_terms(words: Words, eth_type: int, show_protocol: bool) -> Iterator
             yield f"mpls_lse{i}={entry:#010x}/{entry_mask:#010x}"
 
 
-def _nsh_terms(words: Words) -> Iterator[MatchTerm]:
+def _nsh_terms(words: _Matched) -> Iterator[MatchTerm]:
     yield from _field(words, "nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_spi", "nsh_si")
     md_type, md_type_mask = _named(words, "nsh_mdtype")
     if md_type == 1 and md_type_mask:
         yield from _field(words, "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4")
 
 
-def _transport_terms(words: Words, eth_type: int, nw_proto: int) -> Iterator[MatchTerm]:
+def _transport_terms(words: _Matched, eth_type: int, nw_proto: int) -> Iterator[MatchTerm]:
     if (eth_type, nw_proto) == (ETH_TYPE_IP, ICMP):
         yield from _field(words, "icmp_type", "icmp_code")
     elif (eth_type, nw_proto) == (ETH_TYPE_IPV6, ICMPV6):
