@@ -24,14 +24,13 @@ from flowvm.conntrack.request import Request, Tracking
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
 from flowvm.fields import ETH_TYPE_BITS, NW_PROTO_BITS
-from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, find_layout
 from flowvm.packet.encode import keep_network, rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.ct_columns import set_tracking
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.joining import fragment_context, share_headers
-from flowvm.pipeline.legs import Journal, Leg, Resumption, offsets_of
+from flowvm.pipeline.legs import Journal, Leg, Offsets, Resumption, offsets_of
 from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.pretence import pretend, pretended_translation
@@ -268,8 +267,7 @@ class Traveller:
     @property
     def length(self) -> int:
         """How many bytes the packet has now, beside padding."""
-        pad = find_layout(Frames.of([self._leg.frame]), DEFAULT_VLAN_LIMIT).l2_pad
-        return len(self._frame) - int(pad[0])
+        return len(self._frame) - self._offsets(self._leg.frame)[2]
 
     def meet_meter(self, meter_id: int) -> None:
         """Pass a meter of the switch, or be dropped."""
@@ -305,15 +303,19 @@ class Traveller:
         )
 
     def _datagram(self) -> Datagram:
-        frame, leg = self._frame, self._leg
-        offsets = leg.offsets if frame is leg.frame else None
-        if offsets is None:
-            offsets = offsets_of(Frames.of([frame]))[0]
-            if frame is leg.frame:
-                leg.offsets = offsets
-        l3, l4, padding = offsets
-        eth_type = int(leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
+        frame = self._frame
+        l3, l4, padding = self._offsets(frame)
+        eth_type = int(self._leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
         return Datagram(frame, eth_type, l3, l4, len(frame) - padding)
+
+    def _offsets(self, frame: bytes) -> Offsets:
+        """Where the headers of ``frame`` are; known of the one that the leg began with."""
+        leg = self._leg
+        if frame is not leg.frame:
+            return offsets_of(Frames.of([frame]))[0]
+        if leg.offsets is None:
+            leg.offsets = offsets_of(Frames.of([frame]))[0]
+        return leg.offsets
 
     # -- the packet itself ------------------------------------------------------------------------
 
