@@ -332,7 +332,8 @@ def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple
     Returns the frames and by how many bytes each of ``who`` becomes shorter.
     """
     old, new = before[Column.VLAN, who], after[Column.VLAN, who]
-    if (old == old[0]).all() and (new == new[0]).all():
+    alike = who.size > 1 and bool((old == old[0]).all() and (new == new[0]).all())
+    if alike:
         # Worked out once, it holds for all.
         old, new = old[:1], new[:1]
     old_n, new_n = count_tags(old), count_tags(new)
@@ -343,8 +344,10 @@ def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple
 
     # The "present" bit of a key is no part of a tag.
     tags = np.array([tag(new, i) & ~np.uint64(VLAN_CFI) for i in range(2)])
-    tags, pushed = np.broadcast_to(tags, (2, who.size)), np.broadcast_to(pushed, who.size)
-    shift = np.broadcast_to(4 * (popped - pushed), who.size)
+    shift = 4 * (popped - pushed)
+    if alike:
+        tags, pushed = np.broadcast_to(tags, (2, who.size)), np.broadcast_to(pushed, who.size)
+        shift = np.broadcast_to(shift, who.size)
     frames.words().retag(frames.offsets[who], shift, pushed, tags)
     return _moved(frames, who, shift), shift
 
