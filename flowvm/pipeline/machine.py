@@ -25,6 +25,7 @@ from flowvm.pipeline.learning import Alterations, History
 from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.mac_history import MacHistory
 from flowvm.pipeline.paths import PathCache, Paths
+from flowvm.pipeline.reclaim import reclaim
 from flowvm.pipeline.refreshes import Refreshes
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
 from flowvm.pipeline.rules import NEVER, SECOND
@@ -60,6 +61,7 @@ class Machine:
     ) -> Result:
         """Run ``batch``, in its order; the state moves on with it.
 
+        The numbers of rules in the result hold until the next run.
         Times are nanoseconds since the dump was taken. A ``recorder`` needs a batch of one, and so
         does an ``entry``, which says how a packet of a network comes in. With ``ct_next`` the
         connections of the state do not matter: ``ct`` actions find these states in turn, and then
@@ -79,6 +81,9 @@ class Machine:
             self._n_run += len(batch)
             if self._n_run > WORTHWHILE:
                 load()
+        if reclaim(self.state):
+            self._cache = PathCache(self.state.program.key)
+            self._refreshes.forget()
         stretches: list[Stretch] = []
         for first in range(0, len(batch), self._max_chunk):
             stretches += self._chunk(

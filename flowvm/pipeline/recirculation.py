@@ -11,7 +11,7 @@ executes the steps.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -55,6 +55,9 @@ class Numbered(Generic[Value]):
 
     def __getitem__(self, number: int) -> Value:
         return self._values[number - 1]
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._values)
 
 
 @dataclass(frozen=True)

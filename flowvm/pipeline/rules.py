@@ -99,6 +99,13 @@ class RuleColumns:
         twin._show(self._count)
         return twin
 
+    def take(self, rules: NDArray[np.int64]) -> Self:
+        """Some of the rules, numbered anew in that order."""
+        some = type(self)(len(rules))
+        for name in _COLUMNS:
+            getattr(some, name)[:] = getattr(self, name)[rules]
+        return some
+
     def append(self, n: int) -> NDArray[np.int64]:
         """Add ``n`` rules with default entries; returns their numbers."""
         first, count = self._count, self._count + n

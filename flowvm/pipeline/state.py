@@ -15,86 +15,18 @@ from flowvm.pipeline.conjunction import find_rules
 from flowvm.pipeline.edit import Edit
 from flowvm.pipeline.emission import PacketInOptions
 from flowvm.pipeline.group_stats import GroupCounters
+from flowvm.pipeline.learned import LearnedShape, LearnedSubtable
 from flowvm.pipeline.learning import LearnTemplate, Target
 from flowvm.pipeline.mac_table import Keys, MacTable
 from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.recirculation import DatapathStep, Frozen, Numbered
 from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
-from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask
+from flowvm.pipeline.subtable import NO_ENTRY, Mask
 
 if TYPE_CHECKING:
-    from flowvm.actions.base import Operands, Operation
+    from flowvm.actions.base import Operation
     from flowvm.actions.learning import LearnFlow
-
-
-class LearnedSubtable:
-    """Rules learned into one table with one mask and one priority: one rule a key."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.mask = target.mask
-        self.max_priority = target.priority
-        self.index = KeyIndex(len(target.mask.columns))
-        self.heads: NDArray[np.int64] = np.zeros(0, np.int64)
-
-    def copy(self) -> LearnedSubtable:
-        twin = LearnedSubtable(self.target)
-        twin.index = self.index.copy()
-        twin.heads = self.heads.copy()
-        return twin
-
-    def put(self, keys: NDArray[np.uint64], rules: NDArray[np.int64]) -> None:
-        """Let ``rules`` be what the distinct ``keys`` stand for from now on."""
-        numbers = self.index.find(keys)
-        new = numbers == NO_ENTRY
-        self.heads[numbers[~new]] = rules[~new]
-        if new.any():
-            self.index.add(keys[:, new])
-            self.heads = np.concatenate([self.heads, rules[new]])
-
-
-class LearnedShape:
-    """The actions of learned rules of one template: rows of operands, as in a program's shape."""
-
-    def __init__(self, operations: tuple[Operation, ...], widths: tuple[int, ...]) -> None:
-        self.operations = operations
-        self._widths = widths
-        self._count = 0
-        self._store = np.zeros((sum(widths), 16), np.uint64)
-
-    def copy(self) -> LearnedShape:
-        twin = LearnedShape(self.operations, self._widths)
-        twin._count = self._count
-        twin._store = self._store.copy()
-        return twin
-
-    @property
-    def n_operands(self) -> int:
-        return len(self._store)
-
-    @property
-    def rows(self) -> Operands:
-        """All operands, shape (operands of all operations, rows)."""
-        return self._store[:, : self._count]
-
-    @property
-    def operands(self) -> tuple[Operands, ...]:
-        """The operands by operation, as in :class:`Shape`."""
-        ends = np.cumsum(self._widths)
-        return tuple(
-            self.rows[end - width : end] for end, width in zip(ends, self._widths, strict=True)
-        )
-
-    def append(self, rows: Operands) -> NDArray[np.int64]:
-        first, count = self._count, self._count + rows.shape[1]
-        if count > self._store.shape[1]:
-            grown = np.zeros((len(self._store), 2 * count), np.uint64)
-            grown[:, :first] = self.rows
-            self._store = grown
-        self._count = count
-        self._store[:, first:count] = rows
-        return np.arange(first, count)
 
 
 class State:
@@ -194,6 +126,8 @@ class State:
         undecided: NDArray[np.int64] | slice = slice(None)
         some = packets
         for subtable in self.subtables(table):
+            if not len(subtable.heads):
+                continue
             if (best_priority >= 0).any():
                 undecided = np.flatnonzero(best_priority < subtable.max_priority)
                 some = packets[undecided]
@@ -220,7 +154,7 @@ class State:
         """The rules with just this table, mask and priority, and these keys; -1 where none."""
         found = np.full(keys.shape[1], NO_ENTRY, np.int64)
         for subtable in self.subtables(target.table):
-            if subtable.mask != target.mask:
+            if subtable.mask != target.mask or not len(subtable.heads):
                 continue
             numbers = subtable.index.find(keys)
             rules = self.skip_dead(np.where(numbers >= 0, subtable.heads[numbers], NO_ENTRY))
@@ -338,12 +272,19 @@ class State:
         self.now = max(self.now, now)
         if self.now <= self._deadline:
             return np.zeros(0, np.int64)
-        gone: list[int] = []
-        for rule in np.flatnonzero(self.rules.deadlines() < self.now).tolist():
-            if self.rules.alive[rule]:
-                gone += self.remove(rule)
+        over = np.flatnonzero(self.rules.deadlines() < self.now)
+        if self.owns_learned:
+            gone: list[int] = []
+            for rule in over.tolist():
+                if self.rules.alive[rule]:
+                    gone += self.remove(rule)
+            over = np.array(gone, np.int64)
+        elif len(over):
+            self.rules.alive[over] = False
+            self._any_dead = True
+            self.n_removed += len(over)
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
-        return np.array(gone, np.int64)
+        return over
 
     def expire_macs(self) -> Keys:
         """Let go the MAC addresses whose time is over; returns their keys."""

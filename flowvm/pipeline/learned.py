@@ -1,0 +1,98 @@
+"""Where learned rules are kept: their keys and what these stand for, and their actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvm.pipeline.learning import Target
+from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex
+
+if TYPE_CHECKING:
+    from flowvm.actions.base import Operands, Operation
+
+
+class LearnedSubtable:
+    """Rules learned into one table with one mask and one priority: one rule a key."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.mask = target.mask
+        self.max_priority = target.priority
+        self.index = KeyIndex(len(target.mask.columns))
+        self.heads: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def copy(self) -> LearnedSubtable:
+        twin = LearnedSubtable(self.target)
+        twin.index = self.index.copy()
+        twin.heads = self.heads.copy()
+        return twin
+
+    def put(self, keys: NDArray[np.uint64], rules: NDArray[np.int64]) -> None:
+        """Let ``rules`` be what the distinct ``keys`` stand for from now on."""
+        numbers = self.index.find(keys)
+        new = numbers == NO_ENTRY
+        self.heads[numbers[~new]] = rules[~new]
+        if new.any():
+            self.index.add(keys[:, new])
+            self.heads = np.concatenate([self.heads, rules[new]])
+
+    def renumber(self, numbers: NDArray[np.int64]) -> None:
+        """Let each rule be the one that ``numbers`` gives; keys whose rule has -1 go."""
+        rules = numbers[self.heads]
+        kept = rules >= 0
+        keys = self.index.keys[:, kept]
+        self.index = KeyIndex(len(self.mask.columns), max(8, keys.shape[1]))
+        self.index.add(keys)
+        self.heads = rules[kept]
+
+
+class LearnedShape:
+    """The actions of learned rules of one template: rows of operands, as in a program's shape."""
+
+    def __init__(self, operations: tuple[Operation, ...], widths: tuple[int, ...]) -> None:
+        self.operations = operations
+        self._widths = widths
+        self._count = 0
+        self._store = np.zeros((sum(widths), 16), np.uint64)
+
+    def copy(self) -> LearnedShape:
+        twin = LearnedShape(self.operations, self._widths)
+        twin._count = self._count
+        twin._store = self._store.copy()
+        return twin
+
+    @property
+    def n_operands(self) -> int:
+        return len(self._store)
+
+    @property
+    def rows(self) -> Operands:
+        """All operands, shape (operands of all operations, rows)."""
+        return self._store[:, : self._count]
+
+    @property
+    def operands(self) -> tuple[Operands, ...]:
+        """The operands by operation, as in :class:`Shape`."""
+        ends = np.cumsum(self._widths)
+        return tuple(
+            self.rows[end - width : end] for end, width in zip(ends, self._widths, strict=True)
+        )
+
+    def append(self, rows: Operands) -> NDArray[np.int64]:
+        first, count = self._count, self._count + rows.shape[1]
+        if count > self._store.shape[1]:
+            grown = np.zeros((len(self._store), 2 * count), np.uint64)
+            grown[:, :first] = self.rows
+            self._store = grown
+        self._count = count
+        self._store[:, first:count] = rows
+        return np.arange(first, count)
+
+    def keep(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Forget all but ``rows``; returns the numbers that these have then."""
+        self._store = self._store[:, rows]
+        self._count = len(rows)
+        return np.arange(len(rows))
