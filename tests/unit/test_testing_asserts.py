@@ -26,7 +26,7 @@ BASE = """\
  table=0, priority=10,tcp,in_port=4,tp_src=80 actions=resubmit(,1)
  table=0, priority=5,ip,in_port=4 actions=drop
  table=0, priority=1,in_port=1 actions=resubmit(,1)
- table=0, priority=1,tun_id=0x1 actions=mod_vlan_vid:2,resubmit(,10)
+ table=0, priority=2,tun_id=0x1 actions=mod_vlan_vid:2,resubmit(,10)
  table=0, priority=0 actions=drop
  table=1, priority=0,dl_dst=00:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,20)
  table=1, priority=0,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,21)
