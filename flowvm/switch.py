@@ -193,6 +193,21 @@ class Switch:
         now = self.now // MILLISECOND
         return [format_connection(found, now) for found in self._state.connections.connections(now)]
 
+    @property
+    def nat_basis(self) -> int | None:
+        """The number by which the switch picks from the ranges of ``ct(nat)``; 32 bits.
+
+        Open vSwitch draws it when it starts, and tells nobody. While it is ``None``, not
+        known, packets for which there is a choice stop as unsupported.
+        """
+        return self._state.connections.nat_basis
+
+    @nat_basis.setter
+    def nat_basis(self, number: int | None) -> None:
+        if number is not None and not 0 <= number < 1 << 32:
+            raise ValueError(f"{number} is not a number of 32 bits")
+        self._state.connections.nat_basis = number
+
     def track(self, text: str, *, file: str | None = None) -> None:
         """Enter connections, as ``ovs-appctl dpctl/dump-conntrack`` printed them.
 

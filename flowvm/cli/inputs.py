@@ -88,6 +88,7 @@ def read_switch(
     vsctl: str | None = None,
     fdb: str | None = None,
     tlv_map: str | None = None,
+    nat_basis: str | None = None,
 ) -> Switch:
     """The switch that a dump makes with what describes all else of the bridge."""
     from flowvm.switch import Switch
@@ -118,7 +119,20 @@ def read_switch(
         text = read_text(connections)
         with syntax_errors():
             switch.track(text, file=label(connections))
+    if nat_basis is not None:
+        switch.nat_basis = _number(nat_basis, "--nat-basis")
     return switch
+
+
+def _number(text: str, option: str) -> int:
+    """A number of 32 bits that an option gives."""
+    from flowvm.text.errors import WordError
+    from flowvm.text.values import parse_number
+
+    try:
+        return parse_number(text, 32)
+    except WordError as error:
+        raise InputError(f"flowvm: {option}: {error.problem}") from None
 
 
 def read_meters(source: str) -> tuple[MeterConfig, ...]:

@@ -71,6 +71,16 @@ Connections = Annotated[
     ),
 ]
 
+NatBasis = Annotated[
+    str | None,
+    typer.Option(
+        "--nat-basis",
+        metavar="NUMBER",
+        help="The secret number by which the switch picks from ranges of ct(nat). "
+        "By default such a choice is not made, but unsupported.",
+    ),
+]
+
 Vsctl = Annotated[
     str | None,
     typer.Option(

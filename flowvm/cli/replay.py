@@ -18,6 +18,7 @@ from flowvm.cli.options import (
     Lenient,
     Links,
     Meters,
+    NatBasis,
     NetworkFlows,
     Nodes,
     Ports,
@@ -105,6 +106,7 @@ def replay(
     fdb: Fdb = None,
     tlv_map: TlvMap = None,
     conntrack: Connections = None,
+    nat_basis: NatBasis = None,
     nodes: Nodes = None,
     links: Links = None,
     lenient: Lenient = False,
@@ -119,7 +121,8 @@ def replay(
     """
     if nodes:
         refuse("--node", ports=ports, groups=groups, meters=meters, vsctl=vsctl, fdb=fdb)
-        refuse("--node", conntrack=conntrack, tunnel=tunnel, dump_after=dump_after)
+        refuse("--node", conntrack=conntrack, nat_basis=nat_basis)
+        refuse("--node", tunnel=tunnel, dump_after=dump_after)
         if flows is not None:
             raise InputError("flowvm: with --node there are no FLOWS")
         from flowvm.cli.replay_network import replay_network
@@ -143,6 +146,7 @@ def replay(
         vsctl=vsctl,
         fdb=fdb,
         tlv_map=tlv_map,
+        nat_basis=nat_basis,
     )
     files = (flows, ports, groups, meters, conntrack, vsctl, fdb, tlv_map)
     if captures and out is not None:

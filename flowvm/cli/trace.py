@@ -14,6 +14,7 @@ from flowvm.cli.options import (
     Lenient,
     Links,
     Meters,
+    NatBasis,
     NetworkFlows,
     Nodes,
     Ports,
@@ -52,6 +53,7 @@ def trace(
         typer.Option("--at", metavar="SECONDS", help="How long after the dump it arrives."),
     ] = None,
     conntrack: Connections = None,
+    nat_basis: NatBasis = None,
     ct_next: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,7 +89,7 @@ def trace(
     """
     if nodes:
         refuse("--node", in_port=in_port, ports=ports, groups=groups, meters=meters, vsctl=vsctl)
-        refuse("--node", fdb=fdb, conntrack=conntrack, ct_next=ct_next)
+        refuse("--node", fdb=fdb, conntrack=conntrack, ct_next=ct_next, nat_basis=nat_basis)
         if br_flow:
             raise InputError("flowvm: with --node there are no FLOWS, only BR_FLOW")
         from flowvm.cli.trace_network import trace_network
@@ -116,6 +118,7 @@ def trace(
         vsctl=vsctl,
         fdb=fdb,
         tlv_map=tlv_map,
+        nat_basis=nat_basis,
     )
     try:
         with syntax_errors("BR_FLOW"):

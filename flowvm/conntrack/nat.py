@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from flowvm.conntrack.hashing import range_hash
 from flowvm.conntrack.key import Endpoint, Key
 from flowvm.fields import ETH_TYPE_IP
 from flowvm.protocols import TCP, UDP
 
 SOURCE, DESTINATION = 1, 2
 """What of a connection's first packet is translated."""
+
+_LOW_HALF = (1 << 64) - 1
+_MOST_OFFSET = 0xFFFF_FFFE
 
 _SURE_ATTEMPTS = 128
 """So many ports are tried in turn; then Open vSwitch jumps to a random one."""
@@ -52,34 +56,68 @@ class Translation:
     quoted: Translation | None = None
 
 
-def reply_key(key: Key, request: NatRequest, taken: Callable[[Key], bool]) -> Key | None:
+def reply_key(
+    key: Key, request: NatRequest, taken: Callable[[Key], bool], basis: int | None = None
+) -> Key | None:
     """What replies to a new connection look like, or ``None`` if all tuples are taken.
 
-    Raises UnpredictableError where Open vSwitch chooses by a random number.
+    ``basis`` is what the switch's choices from ranges depend on, if it is known. Raises
+    UnpredictableError where Open vSwitch chooses by a number that is not.
     """
+    choose = _Choice(key, request, basis)
+    address = _address(key, request, choose)
     reply = key.reversed()
-    address = _address(key, request)
-    with_ports = key.protocol in (TCP, UDP)
-    own_ports = request.ports if request.which == SOURCE else None
-    sources = _source_ports(key, request, own_ports)
-    fixed = _first(request.ports) if request.which == DESTINATION and request.ports else None
-    if with_ports:
-        reply = _with_ports(reply, fixed or key.destination.port, sources.first)
     if request.which == SOURCE:
         reply = reply._replace(destination=reply.destination._replace(address=address))
     else:
         reply = reply._replace(source=reply.source._replace(address=address))
-    if not with_ports:
+    if key.protocol not in (TCP, UDP):
         return None if taken(reply) else reply
-    if fixed is not None and not taken(reply):
-        return reply
-    for tried, port in enumerate(sources):
-        if tried == _SURE_ATTEMPTS:
-            raise UnpredictableError("nat with more than 128 ports taken")
-        candidate = _with_ports(reply, reply.source.port, port)
+    wanted = None
+    if request.ports is not None:
+        wanted = _Ports(request.ports[0] + choose(request.ports, "ports"), *request.ports)
+    sources = wanted if request.which == SOURCE and wanted else _source_ports(key, request)
+    destination = key.destination.port
+    if request.which == DESTINATION and wanted:
+        destination = wanted.first
+        for port in wanted.tried():
+            candidate = _with_ports(reply, port, sources.first)
+            if not taken(candidate):
+                return candidate
+    for port in sources.tried():
+        candidate = _with_ports(reply, destination, port)
         if not taken(candidate):
             return candidate
     return None
+
+
+class _Choice:
+    """Chooses from ranges as Open vSwitch does, by a hash whose basis is its own."""
+
+    def __init__(self, key: Key, request: NatRequest, basis: int | None) -> None:
+        self._key = key
+        self._request = request
+        self._basis = basis
+
+    def __call__(self, span: tuple[int, int], what: str) -> int:
+        """How far behind the first one of ``span`` is the one that is chosen."""
+        size = _size(*span)
+        if size == 1:
+            return 0
+        if self._basis is None:
+            raise UnpredictableError(
+                f"nat to one of several {what}, which is a secret of the switch (--nat-basis)"
+            )
+        addresses, ports = self._request.addresses or (0, 0), self._request.ports or (0, 0)
+        return range_hash(self._key, addresses, ports, self._basis) % size
+
+
+def _size(first: int, last: int) -> int:
+    """How many there are in a range, as far as 32 bits count (``nat_ipv6_addrs_delta``)."""
+    far = last >> 64 != first >> 64 and (
+        last >> 64 != (first >> 64) + 1 or last & _LOW_HALF >= first & _LOW_HALF
+    )
+    return _MOST_OFFSET + 1 if far else min(last - first, _MOST_OFFSET) + 1
 
 
 def _with_ports(reply: Key, source: int, destination: int) -> Key:
@@ -89,7 +127,7 @@ def _with_ports(reply: Key, source: int, destination: int) -> Key:
     )
 
 
-def _address(key: Key, request: NatRequest) -> int:
+def _address(key: Key, request: NatRequest, choose: _Choice) -> int:
     if request.addresses is None or request.addresses[0] == 0:
         match request.which:
             case 1:
@@ -99,10 +137,7 @@ def _address(key: Key, request: NatRequest) -> int:
         return 0
     if request.ip_version != (4 if key.eth_type == ETH_TYPE_IP else 6):
         raise UnpredictableError("nat to an address of the other IP version")
-    first, last = request.addresses
-    if first != last:
-        raise UnpredictableError("nat to one of several addresses")
-    return first
+    return request.addresses[0] + choose(request.addresses, "addresses")
 
 
 @dataclass(frozen=True)
@@ -113,29 +148,24 @@ class _Ports:
     low: int
     high: int
 
-    def __iter__(self) -> Iterator[int]:
+    def tried(self) -> Iterator[int]:
+        """One after the other. Raises UnpredictableError where they go on at random."""
         port = self.first
         inside = self.low <= port <= self.high
-        for _ in range(self.high - self.low + (1 if inside else 2)):
+        for tried in range(self.high - self.low + (1 if inside else 2)):
+            if tried == _SURE_ATTEMPTS:
+                raise UnpredictableError("nat with more than 128 ports taken")
             yield port
             port = port + 1 if self.low <= port < self.high else self.low
 
 
-def _source_ports(key: Key, request: NatRequest, wanted: tuple[int, int] | None) -> _Ports:
-    if wanted is not None:
-        return _Ports(_first(wanted), *wanted)
+def _source_ports(key: Key, request: NatRequest) -> _Ports:
     if request.which == 0:
         return _Ports(0, 0, 0)
     port = key.source.port
     if port < 512:
         return _Ports(port, 1, 511)
     return _Ports(port, 600, 1023) if port < 1024 else _Ports(port, 1024, 65535)
-
-
-def _first(ports: tuple[int, int]) -> int:
-    if ports[0] != ports[1]:
-        raise UnpredictableError("nat to one of several ports")
-    return ports[0]
 
 
 def translation(

@@ -61,15 +61,20 @@ class Entry:
 
 
 class ConnectionTable:
-    """All connections of a datapath."""
+    """All connections of a datapath.
 
-    def __init__(self) -> None:
+    ``nat_basis`` is what its choices from ranges of addresses and ports depend on: a random number
+    of 32 bits, drawn when the datapath is made; ``None`` if it is not known.
+    """
+
+    def __init__(self, nat_basis: int | None = None) -> None:
+        self.nat_basis = nat_basis
         self._buckets: dict[Bucket, list[Entry]] = {}
         self._added = 0
 
     def copy(self) -> ConnectionTable:
         """A table of its own, equal to this one now."""
-        twin = ConnectionTable()
+        twin = ConnectionTable(self.nat_basis)
         twin._added = self._added
         copies: dict[int, Connection] = {}
         for bucket, entries in self._buckets.items():

@@ -219,7 +219,10 @@ class _Tracker:
         reply: Key | None = self._key.reversed()
         if request.commit and request.nat is not None:
             reply = nat.reply_key(
-                self._key, request.nat, lambda key: self._table.is_taken(key, self._now)
+                self._key,
+                request.nat,
+                lambda key: self._table.is_taken(key, self._now),
+                self._table.nat_basis,
             )
         tracking.state = NEW
         if not request.commit or reply is None:

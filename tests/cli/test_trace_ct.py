@@ -95,3 +95,15 @@ def test_a_connection_that_cannot_be_read_is_shown(flowvm: Run, files: dict[str,
     result = flowvm("trace", files["flows"], REQUEST, "--conntrack", files["connections"])
     assert result.status == 2
     assert "connections.txt:2:1: this is not a connection" in result.err
+
+
+def test_nat_picks_by_a_number_that_is_told(flowvm: Run, files: dict[str, str]) -> None:
+    """Without it there is no answer; a number that is none is refused."""
+    flows = Path(files["flows"])
+    flows.write_text("ip actions=ct(commit,nat(src=10.1.1.1-10.1.1.9)),output:2")
+    known = [str(flows), REQUEST, "--conntrack", files["connections"]]
+    assert "unsupported: nat to one of several addresses" in output_of(flowvm, *known)
+    told = output_of(flowvm, *known, "--nat-basis", "0x12345678")
+    assert told.endswith("Verdict: output to 2\n")
+    refused = flowvm("trace", *known, "--nat-basis", "x")
+    assert (refused.status, refused.err) == (2, 'flowvm: --nat-basis: "x" is not a number\n')

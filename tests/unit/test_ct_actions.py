@@ -30,7 +30,7 @@ def frame(packet: Packet) -> bytes:
         (
             "ct(commit,nat(src=10.0.0.1-10.0.0.9),table=1)",
             ASK,
-            "nat to one of several addresses",
+            "nat to one of several addresses, which is a secret of the switch (--nat-basis)",
         ),
         ("ct(commit,alg=ftp,table=1)", IP() / TCP(sport=1, dport=21, flags="S"), "alg=ftp"),
     ],
@@ -45,6 +45,30 @@ def test_what_cannot_be_told_is_unsupported(actions: str, packet: Packet, reason
     result = tables.run(PacketBatch.of(Frames.of([frame(packet)]), 1))
     assert result.reason(0) == reason
     assert tables.connections() == []
+
+
+def test_nat_picks_from_ranges_by_a_number_that_is_told() -> None:
+    """The same address and port every time; another number picks others."""
+    picked = set()
+    for basis in (0, 0, 0xFFFFFFFF):
+        tables = switch("ip actions=ct(commit,nat(src=10.1.1.1-10.1.1.254:1024-65535)),output:2")
+        tables.nat_basis = basis
+        (sent,) = tables.trace(frame(ASK), in_port=1).outputs
+        ip = Ether(sent.frame)[IP]
+        assert (ip.dst, ip.dport) == ("10.0.0.2", 53)
+        assert 1 <= int(ip.src.removeprefix("10.1.1.")) <= 254
+        assert ip.sport >= 1024
+        picked.add((ip.src, ip.sport))
+    assert len(picked) == 2
+
+
+def test_the_number_that_nat_picks_by_has_32_bits() -> None:
+    """Others are refused, and leave the one that was known."""
+    tables = switch("ip actions=output:2")
+    tables.nat_basis = 7
+    with pytest.raises(ValueError, match="not a number of 32 bits"):
+        tables.nat_basis = 1 << 32
+    assert tables.copy().nat_basis == 7
 
 
 def test_a_filled_action_set_cannot_be_taken_along() -> None:
