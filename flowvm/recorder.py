@@ -248,9 +248,6 @@ class StepRecorder:
         flow = flow.replace(actions=tuple(map(_as_load, flow.actions)))
         self._note(Kind.DETAIL, format_learned(flow))
 
-    def remark(self, text: str) -> None:
-        self._note(Kind.ACTION, text)
-
     def detail(self, text: str) -> None:
         self._note(Kind.DETAIL, text)
 

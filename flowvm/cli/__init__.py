@@ -1,4 +1,4 @@
-"""The command line: ``flowvm trace``, ``replay``, ``show``, ``network`` and the others.
+"""The command line: ``flowvm trace``, ``replay``, ``reach``, ``show``, ``network`` and the others.
 
 Each command has a module of its own, which imports what it works with only when it runs: the help
 text is there at once. Exit status: 0 for an answer, whatever it says; 2 for input that cannot be
@@ -26,7 +26,7 @@ INTERRUPTED = 130  # what a shell reports for SIGINT
 
 def make_app() -> typer.Typer:
     """The commands and their options."""
-    from flowvm.cli import bench, collect, compile, example, network, replay, show, trace
+    from flowvm.cli import bench, collect, compile, example, network, reach, replay, show, trace
 
     # Rich would make the help prettier and half again as slow.
     app = typer.Typer(
@@ -42,6 +42,7 @@ def make_app() -> typer.Typer:
     commands = (
         trace.trace,
         replay.replay,
+        reach.reach,
         show.show,
         network.network,
         collect.collect,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.paths import Paths
-from flowvm.pipeline.result import Result, Stretch
+from flowvm.pipeline.result import Result, Stretch, Verdict
 from flowvm.pipeline.state import State
 
 
@@ -21,7 +21,7 @@ class Departure:
     ``depth`` and ``resubmits`` are how far the translation was, and ``popped`` whether it had
     popped a label. ``learns_later`` tells that the bridge learned something after this output,
     ``steps_later`` that it had the datapath do something besides output (``ct``). ``cut`` is
-    whether only the first bytes leave.
+    whether only the first bytes leave, ``failed`` whether an error came later in the translation.
     """
 
     port: int
@@ -33,6 +33,7 @@ class Departure:
     learns_later: bool
     steps_later: bool
     cut: bool
+    failed: bool
 
 
 def departures(result: Result, state: State) -> list[Departure]:
@@ -64,6 +65,7 @@ def departures(result: Result, state: State) -> list[Departure]:
                 _learns_after(paths, path, path_of[leg + 1 :], int(emitted["lessons"][entry])),
                 bool((paths.steps["position"][steps] > position).any()),
                 int(emitted["max_len"][entry]) < UNLIMITED,
+                bool(paths.verdict[path] == Verdict.ERROR),
             )
         )
     return found

@@ -11,7 +11,7 @@ turn; where that could matter the copy stops as unsupported.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -51,14 +51,23 @@ from flowvm.pipeline.state import State
 from flowvm.switch import Switch
 from flowvm.trace import describe_flow, known_name, port_label, trace_on
 
-MAX_HOPS = 4096
+MAX_HOPS = 1000
 """So many bridges one packet comes to; only in a loop are there more."""
+
+MAX_ACTION_BYTES = 0xFFFF
+"""So long a list of datapath actions Open vSwitch makes of one packet before it stops looking."""
+
+_OUTPUT_BYTES, _CHANGE_BYTES = 8, 64
+"""What an output adds to that list, and the most that a change of the packet before it adds."""
 
 _CLEARED_BY_PATCH = (
     *(Column.METADATA, *TUNNEL_COLUMNS, *CT_COLUMNS),
     *(Column(number) for number in range(Column.XREG0, Column.ETH_SRC)),
 )
 _LOW_WORD = (1 << RECIRC_ID_BITS.shift) - 1
+
+Observer = Callable[[Spot, Result], None]
+"""Is told what came of a packet at a bridge."""
 
 _Signature = tuple[Place, bytes, bytes]
 
@@ -87,12 +96,14 @@ class _Translation:
     """The translation that a bridge is a part of.
 
     ``tun_dst`` is the tunnel that the packet came to the node by, ``length`` how many bytes it had,
-    ``outputs`` are the ports by which it left the bridges that it is in the middle of.
+    ``outputs`` are the ports by which it left the bridges that it is in the middle of. With
+    ``failed`` nothing leaves: an error in the first bridge takes back what is output before it.
     """
 
     tun_dst: Address | None
     length: int
     outputs: tuple[tuple[Spot, Departure], ...] = ()
+    failed: bool = False
 
 
 class Network:
@@ -158,10 +169,18 @@ class Network:
         for machine in self._machines.values():
             machine.advance(self.now)
 
-    def send(self, place: Place, packet: PacketBatch, *, record: bool = False) -> Journey:
+    def send(
+        self,
+        place: Place,
+        packet: PacketBatch,
+        *,
+        record: bool = False,
+        observe: Observer | None = None,
+    ) -> Journey:
         """Let ``packet``, a batch of one, come in by ``place``; the network moves on with it.
 
-        With ``record`` hops have traces. Raises ValueError for a packet before the network's time.
+        With ``record`` hops have traces; ``observe`` is told what each bridge did. Raises
+        ValueError for a packet before the network's time.
         """
         time = int(packet.times[0])
         if time < self.now:
@@ -169,7 +188,7 @@ class Network:
         self.now = time
         columns = packet.columns[:, 0].copy()
         columns[Column.IN_PORT] = place.port
-        return _Run(self, record).take(
+        return _Run(self, record, observe).take(
             _Arrival(place, packet.frames[0], columns, Via.START, None, {})
         )
 
@@ -181,12 +200,15 @@ class Network:
 class _Run:
     """One packet on its way through a network."""
 
-    def __init__(self, network: Network, record: bool) -> None:
+    def __init__(self, network: Network, record: bool, observe: Observer | None) -> None:
         self._network = network
+        self._observe = observe
         self._wiring = network.wiring
         self._record = record
         self._waiting: deque[_Arrival] = deque()
         self._n_hops = 0
+        self._action_bytes = 0
+        self._last_frame = b""
         self._n_tracking = 0
         """How many bridges had the datapath do more than output."""
 
@@ -211,14 +233,20 @@ class _Run:
         return True
 
     def _is_endless(self, exit: Exit) -> bool:
-        if self._n_hops < MAX_HOPS:
+        """Whether the packet has come to more bridges, or left them oftener, than is followed."""
+        if self._n_hops >= MAX_HOPS:
+            exit.text = f"a storm: more than {MAX_HOPS} hops"
+        elif self._action_bytes > MAX_ACTION_BYTES:
+            exit.text = "a storm: more outputs than Open vSwitch makes of one packet"
+        else:
             return False
-        exit.fate, exit.text = Fate.LOOP, f"more than {MAX_HOPS} hops"
+        exit.fate = Fate.LOOP
         return True
 
     def _enter(self, arrival: _Arrival) -> Hop:
         """Come to a bridge by a translation of its own."""
         translation = _Translation(tunnel_destination(arrival.columns), len(arrival.frame))
+        self._action_bytes = 0
         return self._visit(arrival, Entry(), translation)
 
     def _visit(self, arrival: _Arrival, entry: Entry, translation: _Translation) -> Hop:
@@ -234,10 +262,17 @@ class _Run:
             hop.reason = f"the flows of {place.bridge} of {place.node} are not known"
             return hop
         result = self._execute(machine, arrival, entry, hop)
+        if self._observe is not None:
+            self._observe(place.spot, result)
         self._n_tracking += has_steps(result)
         used = resubmits(result, entry.resubmits)
         ancestors = {signature: hop.number, **arrival.ancestors}
-        for departure in departures(result, machine.state):
+        left_all = departures(result, machine.state)
+        if hop.trace is not None and not entry.nested:
+            pairs = zip(hop.trace.outputs, left_all, strict=True)
+            kept = tuple(output for output, departure in pairs if not departure.failed)
+            hop.trace = replace(hop.trace, outputs=kept)
+        for departure in left_all:
             exit = Exit(
                 Place(place.node, place.bridge, departure.port),
                 _name(self._wiring, place, departure.port, machine.state),
@@ -245,7 +280,8 @@ class _Run:
             )
             hop.exits.append(exit)
             left = _Left(hop, exit, departure, ancestors, used)
-            self._leave(left, translation)
+            failed = translation.failed or (departure.failed and not entry.nested)
+            self._leave(left, replace(translation, failed=failed) if failed else translation)
         return hop
 
     def _execute(self, machine: Machine, arrival: _Arrival, entry: Entry, hop: Hop) -> Result:
@@ -253,6 +289,7 @@ class _Run:
             Frames.of([arrival.frame]),
             arrival.columns[:, None],
             np.array([self._network.now], np.int64),
+            machine.state.program.names.tlv_map,
         )
         if self._record:
             hop.trace, result = trace_on(machine, packet, arrival.place.bridge, entry=entry)
@@ -268,7 +305,13 @@ class _Run:
         """Find out where a copy that leaves a bridge gets to."""
         exit, place = left.exit, left.exit.place
         wiring = self._wiring
-        if place.port == ReservedPort.CONTROLLER:
+        if not wiring.is_patch(place):
+            changed = exit.frame != self._last_frame
+            self._action_bytes += _OUTPUT_BYTES + _CHANGE_BYTES * changed
+            self._last_frame = exit.frame
+        if translation.failed and not wiring.is_patch(place):
+            exit.text = "taken back by an error"
+        elif place.port == ReservedPort.CONTROLLER:
             exit.fate, exit.text = Fate.CONTROLLER, "sent to the controller"
         elif wiring.is_patch(place):
             self._leave_by_patch(left, translation)
@@ -328,7 +371,9 @@ class _Run:
             inner = replace(translation, outputs=outputs)
             tracked = self._n_tracking
             exit.hops.append(self._visit(arrival, entry, inner))
-            if departure.steps_later and self._n_tracking > tracked:
+            if translation.failed and self._n_tracking > tracked:
+                exit.fate, exit.text = Fate.UNSUPPORTED, f"ct of {peer.bridge} before an error"
+            elif departure.steps_later and self._n_tracking > tracked:
                 # The datapath does it in the order of the outputs, not one bridge after the other.
                 exit.fate = Fate.UNSUPPORTED
                 exit.text = f"ct of {peer.bridge} before further ct of {exit.place.bridge}"
@@ -419,7 +464,6 @@ def _reason(result: Result, state: State) -> str:
 def handed_over(columns: NDArray[np.uint64], port: int) -> NDArray[np.uint64]:
     """What is left of a packet's headers and metadata at the peer of a patch port."""
     handed = columns.copy()
-    handed[Column.LAYERS] = 0
     handed[list(_CLEARED_BY_PATCH)] = 0
     handed[Column.IN_PORT] = port
     handed[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET

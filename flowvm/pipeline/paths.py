@@ -63,8 +63,7 @@ class Paths:
         n = len(run.halted)
         failed = np.zeros(n, bool)
         failed[list(run.errors)] = True
-        voided = failed & (run.entry is None or not run.entry.contained)
-        emitted, commits = run.emissions.seal(voided)
+        emitted, commits = run.emissions.seal(failed & (run.entry is None))
         verdict = np.full(n, Verdict.DROP, np.int8)
         owners = emitted.owner_of_entries()
         to_controller = emitted["port"] == ReservedPort.CONTROLLER
@@ -85,7 +84,7 @@ class Paths:
             tuple(run.learned),
             tuple(run.timeout_cuts),
             _group_hits(run, n),
-            run.datapath.seal(voided),
+            run.datapath.seal(failed & (run.entry is None or not run.entry.nested)),
             *run.macs.seal(n),
         )
 

@@ -122,7 +122,6 @@ class Result:
         self.stretches = tuple(stretches)
         self._program = state.program
         self._packet_ins = state.packet_ins
-        self._contexts = state.contexts
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -165,13 +164,7 @@ class Result:
                 frames = Frames.concatenate([frames, part.travels.frames])
                 columns = np.concatenate([columns, part.travels.columns], axis=1)
             delivery = Delivery(
-                frames,
-                columns,
-                paths,
-                part.paths.emissions,
-                part.paths.commits,
-                written,
-                self._contexts,
+                frames, columns, paths, part.paths.emissions, part.paths.commits, written
             )
             emissions = delivery.emissions_of_all()
             if part.travels is not None:
@@ -226,7 +219,7 @@ class Result:
             return HELD
         if self.verdict(packet) is not Verdict.DROP:
             return ""
-        if self.batch.is_cut(packet):
+        if self.batch.frames.lengths[packet] < ETHERNET_HEADER:
             return "shorter than an Ethernet header"
         table, rule = int(self.last_table[packet]), int(self.last_rule[packet])
         if rule < 0:

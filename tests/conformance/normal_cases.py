@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cmp_to_key
 from random import Random
 
 from hypothesis import strategies as st
@@ -20,7 +19,7 @@ from flowvm.text.fdb import format_fdb
 from flowvm.text.groups import parse_group
 from flowvm.text.values import format_mac
 
-from ..oracle import Bridge, OpenVSwitch
+from ..oracle import OpenVSwitch
 from .test_trace_text import common_part
 
 N_PORTS = 9
@@ -174,34 +173,13 @@ def _arp(draw: st.DrawFn) -> bytes:
     )
 
 
-def flood_order(bridge: Bridge) -> list[int]:
-    """The ports in the order in which NORMAL floods to them, which Open vSwitch alone knows.
-
-    The ports have to be trunks; flows are left behind.
-    """
-    bridge.add_flows("actions=NORMAL")
-    numbers = {name: number for number, name in bridge.ports.items()}
-    orders = []
-    for source in (1, 2, 3):
-        trace = bridge.trace(f"in_port={source}", None, "--names")
-        ports = trace.rpartition("Datapath actions: ")[2].strip().split(",")
-        orders.append([numbers[port] for port in ports])
-
-    def compare(one: int, other: int) -> int:
-        """Two ports are told apart by a packet from a third."""
-        order = next(order for order in orders if one in order and other in order)
-        return order.index(one) - order.index(other)
-
-    return sorted({*orders[0], *orders[1]}, key=cmp_to_key(compare))
-
-
 class NormalPair:
     """A bridge of the real switch and flowvm, in one layout after the other."""
 
     def __init__(self, ovs: OpenVSwitch) -> None:
         self._ovs = ovs
         self.bridge = ovs.add_bridge(BRIDGE, {f"n{n}": n for n in range(1, N_PORTS + 1)})
-        self._order = flood_order(self.bridge)
+        self._order = self.bridge.flood_order()
         self._layout: Layout | None = None
         self._switch: Switch | None = None
         self.sent = 0

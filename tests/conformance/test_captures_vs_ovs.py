@@ -36,7 +36,6 @@ from flowvm.text.values import format_value
 
 from ..oracle import Bridge, Outcome, PacketIn
 from .capture_traffic import Found, aimed_packets
-from .normal_cases import flood_order
 
 pytestmark = [pytest.mark.oracle, pytest.mark.captures]
 
@@ -130,7 +129,7 @@ class Loaded:
         ports = {f"p{number}": number for number in range(len(named) + 1, N_PORTS + 1)} | numbers
         lines = text.splitlines()
         flows = "\n".join(lines[number - 1] for number in dump.flow_lines)
-        order = flood_order(bridge)
+        order = bridge.flood_order()
         bridge.reset()
         bridge.add_groups(capture.groups)
         if capture.tlv_map:

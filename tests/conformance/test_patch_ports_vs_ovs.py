@@ -78,7 +78,7 @@ CASES = {
     "a loop that ends when the TTL does": (
         "in_port=1 actions=output:11,output:2\nin_port=13,ip actions=dec_ttl,output:11",
         "in_port=11,ip actions=mod_nw_ttl:9,output:1,output:12",
-        "in_port=12,nw_ttl=9 actions=output:13,output:1",
+        "in_port=12,ip,nw_ttl=9 actions=output:13,output:1",
     ),
     "an error in a peer takes nothing back": (
         "in_port=1 actions=output:2,output:11,output:2",

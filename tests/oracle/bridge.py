@@ -14,6 +14,7 @@ import subprocess
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cmp_to_key
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -282,6 +283,25 @@ class Bridge:
     def appctl(self, command: str, *arguments: str) -> str:
         """What a command of ``ovs-appctl`` prints."""
         return self._switch.ctl.call(command, *arguments)
+
+    def flood_order(self) -> list[int]:
+        """The order in which NORMAL floods to the ports, which Open vSwitch alone knows.
+
+        Needs three ports; all have to be trunks, and none a patch port. A flow is left behind.
+        """
+        self.add_flows("actions=NORMAL")
+        orders = []
+        for source in list(self.ports)[:3]:
+            trace = self.trace(f"in_port={source}", None, "--names")
+            ports = trace.rpartition("Datapath actions: ")[2].strip().split(",")
+            orders.append([self._numbers[port] for port in ports])
+
+        def compare(one: int, other: int) -> int:
+            """Two ports are told apart by a packet from a third."""
+            order = next(order for order in orders if one in order and other in order)
+            return order.index(one) - order.index(other)
+
+        return sorted({*orders[0], *orders[1]}, key=cmp_to_key(compare))
 
     def fdb(self) -> str:
         """The MAC table of the NORMAL action, as `fdb/show` prints it."""

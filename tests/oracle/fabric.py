@@ -11,6 +11,9 @@ from .bridge import Bridge
 from .server import OpenVSwitch
 from .unixctl import Call
 
+_FEW = 2
+"""With so many ports there is no telling in which order a packet is flooded to them."""
+
 _FENCE: tuple[Call, ...] = (("version", ()),) * 24
 _PURGE: Call = ("revalidator/purge", ())
 _DATAPATH_FLOWS: Call = ("dpctl/dump-flows", ("--names",))
@@ -30,7 +33,8 @@ class Left:
 class Fabric:
     """Bridges by name, with dummy ports of these numbers; a context manager that removes them.
 
-    `patches` are pairs of (bridge, number); port `n` of bridge `b` is called `b-n`.
+    `patches` are pairs of (bridge, number); port `n` of bridge `b` is called `b-n`. The
+    `flood_orders` are those of NORMAL.
     """
 
     def __init__(
@@ -44,15 +48,19 @@ class Fabric:
             name: switch.add_bridge(name, {f"{name}-{number}": number for number in numbers})
             for name, numbers in ports.items()
         }
-        command: list[str] = []
+        self.flood_orders = {
+            name: bridge.flood_order()
+            for name, bridge in self.bridges.items()
+            if len(bridge.ports) > _FEW
+        }
         for one, other in patches:
             for (bridge, number), (peer, peer_number) in ((one, other), (other, one)):
                 port = f"{bridge}-{number}"
-                command += ["--", "add-port", bridge, port, "--", "set", "interface", port]
-                command += ["type=patch", f"ofport_request={number}"]
-                command += [f"options:peer={peer}-{peer_number}"]
-        if command:
-            switch.vsctl(*command)
+                switch.vsctl(
+                    "add-port", bridge, port, "--", "set", "interface", port,
+                    "type=patch", f"ofport_request={number}", f"options:peer={peer}-{peer_number}",
+                )  # fmt: skip
+                self.flood_orders.setdefault(bridge, []).append(number)
         for made in self.bridges.values():
             # What bridges of these names have sent before.
             made.left()
