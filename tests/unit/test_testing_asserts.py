@@ -25,8 +25,8 @@ from flowvm.text.dump import parse_dump
 BASE = """\
  table=0, priority=10,tcp,in_port=4,tp_src=80 actions=resubmit(,1)
  table=0, priority=5,ip,in_port=4 actions=drop
- table=0, priority=1,in_port=1 actions=resubmit(,1)
- table=0, priority=2,tun_id=0x1 actions=mod_vlan_vid:2,resubmit(,10)
+ table=0, priority=2,in_port=1 actions=resubmit(,1)
+ table=0, priority=1,tun_id=0x1 actions=mod_vlan_vid:2,resubmit(,10)
  table=0, priority=0 actions=drop
  table=1, priority=0,dl_dst=00:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,20)
  table=1, priority=0,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,21)
@@ -45,7 +45,7 @@ PLANTED = {
         "dl_dst=00:00:00:00:00:00/01:00:00:00:40:00",
     ),
     "a priority": ("priority=5,ip,in_port=4", "priority=50,ip,in_port=4"),
-    "an ingress port": ("priority=1,in_port=1 ", "priority=1,in_port=5 "),
+    "an ingress port": ("priority=2,in_port=1 ", "priority=2,in_port=5 "),
     "another value": ("tp_src=80", "tp_src=81"),
     "an output": ("set_tunnel:0x1,output:2,", "set_tunnel:0x1,output:5,"),
     "an output less": ("output:2,output:3", "output:2"),
