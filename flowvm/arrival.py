@@ -22,6 +22,7 @@ from flowvm.fields import (
     NW_TTL_BITS,
     OUTER_TCI,
     OUTER_TPID,
+    PACKET_TYPE_BITS,
     Field,
 )
 from flowvm.flow import Match, Port, ReservedPort
@@ -192,6 +193,9 @@ def from_headers(headers: Match, names: Names, in_port: int, time: int) -> Packe
     words = headers.words(names.ports, names.tlv_map)
     columns = _columns(words)
     columns[Column.IN_PORT] = in_port
+    packet_type = int(columns[PACKET_TYPE_BITS.column, 0]) >> PACKET_TYPE_BITS.shift
+    if packet_type:
+        columns[ETH_TYPE_BITS.column] |= np.uint64((packet_type & 0xFFFF) << ETH_TYPE_BITS.shift)
     if not words.get(Column.NW, (0, 0))[1] & 0xFF << NW_TTL_BITS.shift:
         eth_type = columns[Column.NW] >> np.uint64(ETH_TYPE_BITS.shift)
         if eth_type[0] in (ETH_TYPE_IP, ETH_TYPE_IPV6):

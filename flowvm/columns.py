@@ -78,6 +78,8 @@ class Column(IntEnum):
     NSH = auto()  # flags 8, ttl 8, mdtype 8, np 8, spi 24, si 8
     NSH_C1_C2 = auto()
     NSH_C3_C4 = auto()
+    # Not of the packet: the last encapsulation or decapsulation, see flowvm.pipeline.layers.
+    LAYERS = auto()
 
 
 N_COLUMNS = len(Column)

@@ -248,6 +248,9 @@ class StepRecorder:
         flow = flow.replace(actions=tuple(map(_as_load, flow.actions)))
         self._note(Kind.DETAIL, format_learned(flow))
 
+    def remark(self, text: str) -> None:
+        self._note(Kind.ACTION, text)
+
     def detail(self, text: str) -> None:
         self._note(Kind.DETAIL, text)
 

@@ -21,7 +21,7 @@ from flowvm.pipeline.engine import Entry
 from flowvm.pipeline.legs import Leg
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
-from flowvm.pipeline.result import ETHERNET_HEADER, Result, Verdict
+from flowvm.pipeline.result import Result, Verdict
 from flowvm.pipeline.state import State
 from flowvm.recorder import Kind, Step, StepRecorder
 from flowvm.report.headers import format_addresses
@@ -258,7 +258,7 @@ def _reason(
         case Verdict.OUTPUT | Verdict.CONTROLLER:
             verb = "output" if verdict is Verdict.OUTPUT else "sent"
             return f"{verb} to {', '.join(dict.fromkeys(_destination(o) for o in outputs))}"
-    if result.frames.lengths[0] < ETHERNET_HEADER:
+    if result.batch.is_cut(0):
         return result.reason(0)
     last = [step for step in steps if step.table is not None][-1]
     if last.flow is None:

@@ -81,6 +81,11 @@ class Operation:
         return True
 
     @property
+    def is_done_once(self) -> bool:
+        """Whether a packet that it freezes goes on behind it, whatever became of it."""
+        return False
+
+    @property
     def is_frozen(self) -> bool:
         """Whether OVS remembers to do it if a packet is looked at before."""
         return True
@@ -130,6 +135,10 @@ class TableCall(Operation):
 
     @property
     def needs_headers(self) -> bool:
+        return not self.by_output
+
+    @property
+    def is_done_once(self) -> bool:
         return not self.by_output
 
 

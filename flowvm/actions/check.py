@@ -75,6 +75,14 @@ class CheckLength(Forerunner):
         rest: tuple[Operation, ...],
         rest_operands: tuple[Operands, ...],
     ) -> None:
+        layered = run.layers.have_changed(packets)
+        if layered.any():
+            run.stop_unsupported(packets[layered], "check_pkt_larger after encap or decap")
+            kept = ~layered
+            packets, operands = packets[kept], operands[:, kept]
+            rest_operands = tuple(some[:, kept] for some in rest_operands)
+            if not len(packets):
+                return
         run.emissions.commit(packets)
         at_end, run.at_end = run.at_end, True
         in_copy, run.freezer.in_copy = run.freezer.in_copy, True

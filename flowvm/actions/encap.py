@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowvm.actions.base import Action
+from flowvm.actions.base import Action, Lowered, Resolver
+from flowvm.actions.layers import DecapHeader, EncapEthernet, EncapMpls, EncapNsh
+from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import format_hex, parse_number
+
+MAX_NSH_CONTEXT = 244
+USE_NEXT_PROTOCOL = 0xFFFE
+"""The packet type that stands for what the header says comes next."""
 
 HEADERS = ("ethernet", "nsh", "mpls", "mpls_mc")
 
@@ -27,6 +33,11 @@ class NshTlv:
         value = format_hex(int.from_bytes(self.value, "big"))
         return f"tlv({self.tlv_class:#06x},{self.tlv_type},{value})"
 
+    def encoded(self) -> bytes:
+        """Its bytes in a header, whole words."""
+        front = self.tlv_class.to_bytes(2, "big") + bytes((self.tlv_type, len(self.value)))
+        return front + self.value + bytes(-len(self.value) % 4)
+
 
 @dataclass(frozen=True)
 class Encap(Action):
@@ -42,6 +53,22 @@ class Encap(Action):
         inner = f"({','.join(properties)})" if properties else ""
         return f"encap({self.header}{inner})"
 
+    def lower(self, resolver: Resolver) -> Lowered:
+        match self.header:
+            case "ethernet":
+                return Lowered(EncapEthernet())
+            case "mpls":
+                return Lowered(EncapMpls(ETH_TYPE_MPLS))
+            case "mpls_mc":
+                return Lowered(EncapMpls(ETH_TYPE_MPLS_MCAST))
+        if self.md_type != 2:
+            return Lowered(EncapNsh(1))
+        context = b"".join(tlv.encoded() for tlv in self.tlvs)
+        if len(context) == MAX_NSH_CONTEXT:
+            # Open vSwitch 3.1 ends there.
+            return super().lower(resolver)
+        return Lowered(EncapNsh(2, context if len(context) < MAX_NSH_CONTEXT else b""))
+
 
 @dataclass(frozen=True)
 class Decap(Action):
@@ -54,6 +81,12 @@ class Decap(Action):
             return "decap()"
         namespace, kind = self.packet_type
         return f"decap(packet_type(ns={namespace},type={format_hex(kind)}))"
+
+    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
+        if self.packet_type is None:
+            return Lowered(DecapHeader(USE_NEXT_PROTOCOL))
+        namespace, kind = self.packet_type
+        return Lowered(DecapHeader(namespace << 16 | kind))
 
 
 def make_encap(item: Item) -> Encap:
@@ -88,13 +121,14 @@ def _make_tlv(item: Item) -> NshTlv:
         raise WordError(item.key, "tlv takes three arguments", "tlv(CLASS,TYPE,VALUE)")
     tlv_class, tlv_type, value = words
     digits = value[2:]
-    if value[:2].lower() != "0x" or len(digits) % 2:
-        raise WordError(value, f"{value} is not a value", "0x and pairs of digits")
+    if value[:2].lower() != "0x":
+        raise WordError(value, f"{value} is not a value", "0x and digits")
     number = parse_number(value, 8 * 128)
+    # Open vSwitch prints no leading zero, which half a byte then tells of.
     return NshTlv(
         parse_number(tlv_class, 16),
         parse_number(tlv_type, 8),
-        number.to_bytes(len(digits) // 2, "big"),
+        number.to_bytes((len(digits) + 1) // 2, "big"),
     )
 
 

@@ -25,12 +25,14 @@ from flowvm.fields import (
     ETH_TYPE_VLAN,
     NW_TOS_BITS,
     NW_TTL_BITS,
+    PACKET_TYPE_BITS,
     Bits,
     Prerequisite,
 )
 from flowvm.packet.keys import MAX_MPLS_LABELS, MPLS_BOTTOM, count_labels
 from flowvm.pipeline.bits import ONES, Columns
 from flowvm.pipeline.emission import Reason
+from flowvm.pipeline.failures import Failure
 from flowvm.pipeline.prerequisites import has_eth_type, holds, is_ip, needs, union, value
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 
@@ -55,15 +57,16 @@ _CLEARED = (
 
 # In a clone Open vSwitch 3.1 does not survive it.
 _IN_COPY = "pop_mpls of more than 3 labels in a clone or a group"
+_LINKLESS = "push_mpls or pop_mpls without an Ethernet header in front"
 
 
-def _stack(columns: Columns, packets: Packets) -> Stack:
+def label_stack(columns: Columns, packets: Packets) -> Stack:
     first, second = columns[Column.MPLS][packets], columns[Column.MPLS_2][packets]
     low = np.uint64(0xFFFF_FFFF)
     return np.array([first >> np.uint64(32), first & low, second >> np.uint64(32)])
 
 
-def _store(run: Run, packets: Packets, stack: Stack) -> None:
+def store_stack(run: Run, packets: Packets, stack: Stack) -> None:
     half = np.uint64(32)
     columns = run.columns
     columns[Column.MPLS][packets] = stack[0] << half | stack[1]
@@ -76,12 +79,18 @@ def _set_eth_type(run: Run, packets: Packets, eth_type: NDArray[np.uint64], keep
     column[packets] = column[packets] & np.uint64(keep) | eth_type << np.uint64(ETH_TYPE_BITS.shift)
 
 
-def _fail(run: Run, packets: Packets, verb: str, why: str) -> None:
-    detail = (
-        f"dropping packet on which an MPLS {verb} action can't be performed as it {why} "
-        f"more MPLS LSEs than the {MAX_MPLS_LABELS} supported."
-    )
-    run.fail(packets, detail, "Too many MPLS labels")
+def fail_for_labels(run: Run, packets: Packets, what: str) -> None:
+    """Let ``packets`` fail because of ``what``, "more labels than are supported" left out."""
+    detail = f"dropping packet on which {what} more MPLS LSEs than the {MAX_MPLS_LABELS} supported."
+    run.fail(packets, detail, Failure.LABELS)
+
+
+def fail_to_pop(run: Run, packets: Packets, what: str) -> None:
+    """Let ``packets`` fail that have more labels than are known; ``what`` could not be done."""
+    if run.freezer.in_copy or run.freezer.in_bucket:
+        run.stop_unsupported(packets, _IN_COPY)
+    else:
+        fail_for_labels(run, packets, f"an MPLS {what} can't be performed as it has")
 
 
 @dataclass(frozen=True)
@@ -102,51 +111,62 @@ class PushLabel(Operation):
         return _CONNECTION
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
-        stack = _stack(run.columns, packets)
+        stack = label_stack(run.columns, packets)
         count = count_labels(value(run.columns, packets, ETH_TYPE_BITS), stack)
         full = count >= MAX_MPLS_LABELS
-        if full.any() and run.freezer.in_bucket:
-            run.stop_unsupported(packets[full], "push_mpls of a fourth label in a group")
-        elif full.any():
-            _fail(run, packets[full], "push", "would have")
+        if full.any():
+            what = "push action can't be performed as it would have"
+            fail_for_labels(run, packets[full], f"an MPLS {what}")
+        linkless = value(run.columns, packets, PACKET_TYPE_BITS) != 0
+        run.stop_unsupported(packets[linkless & ~full], _LINKLESS)
         # Where the label goes depends on whether the datapath has looked at the frame since.
         behind = has_eth_type(run.columns, packets, ETH_TYPE_VLAN, ETH_TYPE_QINQ)
         run.stop_unsupported(packets[behind], "push_mpls before a VLAN tag that is not looked at")
-        first = (count == 0) & ~behind
-        self._push_first(run, packets[first], operands[0, first], stack[:, first])
-        more = (count > 0) & ~full
-        self._push_more(run, packets[more], operands[0, more], stack[:, more])
+        going = ~full & ~linkless & ~behind
+        first, more = (count == 0) & going, (count > 0) & going
+        run.emissions.commit(packets[first])
+        push_first(run, packets[first], operands[0, first], stack[:, first])
+        push_more(run, packets[more], operands[0, more], stack[:, more], count[more])
         return None
 
-    def _push_first(
-        self, run: Run, packets: Packets, eth_type: NDArray[np.uint64], stack: Stack
-    ) -> None:
-        run.emissions.commit(packets)
-        columns = run.columns
-        ip = is_ip(columns, packets)
-        ttl = value(columns, packets, NW_TTL_BITS)
-        ttl = np.where(ip & (ttl != 0), ttl, np.uint64(DEFAULT_TTL))
-        tos = value(columns, packets, NW_TOS_BITS) & np.uint64(DSCP_MASK)
-        # The upper bits of the DSCP do not fit.
-        tc = np.where(ip, tos >> np.uint64(2) & np.uint64(7), np.uint64(0))
-        is_ipv6 = has_eth_type(columns, packets, ETH_TYPE_IPV6)
-        label = np.where(is_ipv6, np.uint64(IPV6_EXPLICIT_NULL), np.uint64(0))
-        entry = label << np.uint64(12) | tc << np.uint64(9) | np.uint64(MPLS_BOTTOM) | ttl
-        _store(run, packets, np.array([entry, stack[1], stack[2]]))
-        for column in _CLEARED:
-            columns[column][packets] = 0
-        _set_eth_type(run, packets, eth_type, 0)
-        run.emissions.touch(packets)
 
-    def _push_more(
-        self, run: Run, packets: Packets, eth_type: NDArray[np.uint64], stack: Stack
-    ) -> None:
-        count = count_labels(value(run.columns, packets, ETH_TYPE_BITS), stack)
-        outer = stack[0] & np.uint64(~MPLS_BOTTOM & 0xFFFF_FFFF)
-        third = np.where(count > 1, stack[1], stack[2])
-        _store(run, packets, np.array([outer, stack[0], third]))
-        _set_eth_type(run, packets, eth_type, ~ETH_TYPE_BITS.mask[Column.NW] & ONES)
-        run.emissions.touch(packets)
+def push_first(
+    run: Run, packets: Packets, eth_type: NDArray[np.uint64], stack: Stack, *, of_ip: bool = True
+) -> None:
+    """Give ``packets`` a first label; what is behind is not seen any more.
+
+    ``of_ip`` tells whether it has traffic class and TTL of an IP header behind.
+    """
+    columns = run.columns
+    ip = is_ip(columns, packets) & of_ip
+    ttl = value(columns, packets, NW_TTL_BITS)
+    ttl = np.where(ip & (ttl != 0), ttl, np.uint64(DEFAULT_TTL))
+    tos = value(columns, packets, NW_TOS_BITS) & np.uint64(DSCP_MASK)
+    # The upper bits of the DSCP do not fit.
+    tc = np.where(ip, tos >> np.uint64(2) & np.uint64(7), np.uint64(0))
+    is_ipv6 = has_eth_type(columns, packets, ETH_TYPE_IPV6)
+    label = np.where(is_ipv6, np.uint64(IPV6_EXPLICIT_NULL), np.uint64(0))
+    entry = label << np.uint64(12) | tc << np.uint64(9) | np.uint64(MPLS_BOTTOM) | ttl
+    store_stack(run, packets, np.array([entry, stack[1], stack[2]]))
+    for column in _CLEARED:
+        columns[column][packets] = 0
+    _set_eth_type(run, packets, eth_type, 0)
+    run.emissions.touch(packets)
+
+
+def push_more(
+    run: Run,
+    packets: Packets,
+    eth_type: NDArray[np.uint64],
+    stack: Stack,
+    count: NDArray[np.int64],
+) -> None:
+    """Give ``packets``, which have ``count`` labels, a copy of the outermost one."""
+    outer = stack[0] & np.uint64(~MPLS_BOTTOM & 0xFFFF_FFFF)
+    third = np.where(count > 1, stack[1], stack[2])
+    store_stack(run, packets, np.array([outer, stack[0], third]))
+    _set_eth_type(run, packets, eth_type, ~ETH_TYPE_BITS.mask[Column.NW] & ONES)
+    run.emissions.touch(packets)
 
 
 @dataclass(frozen=True)
@@ -162,20 +182,20 @@ class PopLabel(Operation):
         return union(ETH_TYPE_BITS.mask, _LABELS)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
-        stack = _stack(run.columns, packets)
+        stack = label_stack(run.columns, packets)
         count = count_labels(value(run.columns, packets, ETH_TYPE_BITS), stack)
         endless = (count >= MAX_MPLS_LABELS) & (stack[-1] & np.uint64(MPLS_BOTTOM) == 0)
-        if endless.any() and (run.freezer.in_copy or run.freezer.in_bucket):
-            run.stop_unsupported(packets[endless], _IN_COPY)
-        elif endless.any():
-            _fail(run, packets[endless], "pop", "has")
-        pops = (count > 0) & ~endless
+        if endless.any():
+            fail_to_pop(run, packets[endless], "pop action")
+        linkless = value(run.columns, packets, PACKET_TYPE_BITS) != 0
+        run.stop_unsupported(packets[linkless & (count > 0) & ~endless], _LINKLESS)
+        pops = (count > 0) & ~endless & ~linkless
         some, eth_type, count = packets[pops], operands[0, pops], count[pops]
         left = stack[:, pops].copy()
         for i in range(MAX_MPLS_LABELS):
             above = stack[i + 1, pops] if i + 1 < MAX_MPLS_LABELS else left[i]
             left[i] = np.where(i + 1 < count, above, np.where(i + 1 == count, 0, left[i]))
-        _store(run, some, left)
+        store_stack(run, some, left)
         _set_eth_type(run, some, eth_type, ~ETH_TYPE_BITS.mask[Column.NW] & ONES)
         run.emissions.touch(some)
         last = ~np.isin(eth_type, (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST))

@@ -26,7 +26,7 @@ from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.bundles import UNKNOWN, Bundles, tags_of, vid
 from flowvm.pipeline.departure import may_leave
 from flowvm.pipeline.mac_table import NO_PORT, Keys
-from flowvm.pipeline.prerequisites import has_eth_type, union, value
+from flowvm.pipeline.prerequisites import has_eth_type, is_ethernet, union, value
 from flowvm.port_settings import BridgeSettings, VlanMode
 from flowvm.text.values import format_mac
 
@@ -86,6 +86,9 @@ class Normal(Operation):
 def forward_normally(run: Run, packets: Packets) -> None:
     """Forward ``packets`` as a switch does, if it is known what there is to forward to."""
     settings = run.state.program.bridge
+    ethernet = is_ethernet(run.columns, packets)
+    run.stop_unsupported(packets[~ethernet], "NORMAL of a packet without an Ethernet header")
+    packets = packets[ethernet]
     if settings is None:
         run.stop_unsupported(packets, LACKS_PORTS)
     elif settings.unsupported is not None:

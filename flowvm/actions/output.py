@@ -31,7 +31,7 @@ from flowvm.fields import SKB_PRIORITY_BITS
 from flowvm.flow import Port, ReservedPort
 from flowvm.pipeline.departure import may_leave
 from flowvm.pipeline.emission import PLAIN, PacketInOptions, Reason
-from flowvm.pipeline.prerequisites import value
+from flowvm.pipeline.prerequisites import is_ethernet, value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import format_port, parse_number, parse_port, parse_subfield
@@ -44,6 +44,10 @@ MAX_LEN_ALL = 0xFFFF
 
 MIN_TRUNCATED = 14
 """The least ``max_len`` of ``output``: an Ethernet header."""
+
+_LINKLESS = "Trying to send non-Ethernet packet through legacy L2 port. Dropping packet."
+# In Open vSwitch the limit then stays for the next output.
+_CUT_LINKLESS = "max_len on the output of a packet without an Ethernet header"
 
 PACKET_IN_REASONS = ("no_match", "action", "invalid_ttl", "action_set", "group", "packet_out")
 
@@ -330,7 +334,19 @@ def _emit_to_existing(run: Run, packets: Packets, ports: NDArray[np.int64], max_
             run.recorder.warning("Nonexistent output port")
         packets, ports = packets[exists], ports[exists]
     allowed = may_leave(run, packets, ports)
-    run.emissions.emit(packets[allowed], ports[allowed], max_len)
+    _emit_ethernet(run, packets[allowed], ports[allowed], max_len)
+
+
+def _emit_ethernet(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int) -> None:
+    """Output packets that have an Ethernet header; by other ports than these no others leave."""
+    ethernet = is_ethernet(run.columns, packets)
+    if not ethernet.all():
+        if max_len != MAX_LEN_ALL:
+            run.stop_unsupported(packets[~ethernet], _CUT_LINKLESS)
+        elif run.recorder:
+            run.recorder.warning(_LINKLESS)
+        packets, ports = packets[ethernet], ports[ethernet]
+    run.emissions.emit(packets, ports, max_len)
 
 
 def _flood(run: Run, packets: Packets, in_ports: NDArray[np.int64], *, with_no_flood: bool) -> None:
@@ -343,7 +359,7 @@ def _flood(run: Run, packets: Packets, in_ports: NDArray[np.int64], *, with_no_f
         if with_no_flood or port not in names.no_flood:
             some = packets[in_ports != port]
             some = some[may_leave(run, some, np.full(len(some), port))]
-            run.emissions.emit(some, np.full(len(some), port))
+            _emit_ethernet(run, some, np.full(len(some), port), MAX_LEN_ALL)
 
 
 def to_port(port: Port) -> Action:

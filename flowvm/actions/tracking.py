@@ -84,6 +84,10 @@ class Track(Operation):
             if filled.any():
                 run.stop_unsupported(packets[filled], _FILLED_SET)
                 packets, operands = packets[~filled], operands[:, ~filled]
+        layered = run.layers.have_changed(packets)
+        if layered.any():
+            run.stop_unsupported(packets[layered], "ct after encap or decap")
+            packets, operands = packets[~layered], operands[:, ~layered]
         zones = operands[0] if self.zone is None else run.read(packets, self.zone)[0]
         run.emissions.commit(packets)
         if run.recorder:

@@ -35,11 +35,12 @@ from flowvm.text.fdb import parse_fdb
 from flowvm.text.ip_addr import parse_brctl, parse_ip_addr, parse_netns
 from flowvm.text.meters import parse_meters
 from flowvm.text.show import parse_show
+from flowvm.text.tlv_map import parse_tlv_map
 from flowvm.text.vsctl_list import parse_vsctl_list
 from flowvm.text.vsctl_show import parse_vsctl_show
 
 _T = TypeVar("_T")
-_WORDS = frozenset({b"NORMAL", b"group:", b"meter:", b"ct("})
+_WORDS = frozenset({b"NORMAL", b"group:", b"meter:", b"ct(", b"tun_metadata"})
 _OF_BRIDGES = (Kind.SHOW, Kind.PORTS_DESC, Kind.FLOWS, Kind.GROUPS, Kind.METERS, Kind.FDB)
 
 
@@ -186,12 +187,21 @@ class _Reader:
             self._lack(Kind.FLOWS, name, "packets that come there stop as unsupported", name)
             return None
         told = _numbers(bridge) if ports is None else ports
+        tlv_map = self._read(Kind.TLV_MAP, name, parse_tlv_map)
         dump = read_bulk(
             used.seen_in(source.blocks()),
             told or None,
             file=source.label,
             lenient=self._lenient,
+            tlv_map=tlv_map,
         )
+        if tlv_map is None and b"tun_metadata" in used.words:
+            self._lack(
+                Kind.TLV_MAP,
+                name,
+                "tun_metadata fields are taken to be as long as flows use them",
+                name,
+            )
         self._errors += dump.errors
         self._tracks = self._tracks or b"ct(" in used.words
         program = dump.program

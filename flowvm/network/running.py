@@ -464,6 +464,7 @@ def _reason(result: Result, state: State) -> str:
 def handed_over(columns: NDArray[np.uint64], port: int) -> NDArray[np.uint64]:
     """What is left of a packet's headers and metadata at the peer of a patch port."""
     handed = columns.copy()
+    handed[Column.LAYERS] = 0
     handed[list(_CLEARED_BY_PATCH)] = 0
     handed[Column.IN_PORT] = port
     handed[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET

@@ -10,8 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
-from flowvm.fields import field
-from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, blank_columns, decode_columns
+from flowvm.fields import PACKET_TYPE_BITS, field
+from flowvm.packet.decode import (
+    DEFAULT_VLAN_LIMIT,
+    ETH_HEADER,
+    blank_columns,
+    decode_columns,
+)
 from flowvm.packet.frames import Frames
 from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
@@ -52,6 +57,13 @@ class PacketBatch:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def is_cut(self, packet: int) -> bool:
+        """Whether a packet is shorter than the Ethernet header that it should have."""
+        is_ethernet = not int(self.columns[PACKET_TYPE_BITS.column, packet]) >> (
+            PACKET_TYPE_BITS.shift
+        )
+        return is_ethernet and int(self.frames.lengths[packet]) < ETH_HEADER
 
     @classmethod
     def of(

@@ -28,11 +28,12 @@ from flowvm.fields import (
     NW_PROTO_BITS,
     NW_TOS_BITS,
     NW_TTL_BITS,
+    PACKET_TYPE_BITS,
     Bits,
 )
 from flowvm.packet.checksum import finish, sum_value
 from flowvm.packet.compose_l4 import l4_sizes, options_type, put_l4
-from flowvm.packet.decode import ETH_HEADER, ETH_TYPE_NONE, decode_columns
+from flowvm.packet.decode import ETH_HEADER, ETH_TYPE_NONE, decode
 from flowvm.packet.frames import Frames
 from flowvm.packet.ipv6 import FRAGMENT, IPV6_HEADER
 from flowvm.packet.keys import (
@@ -68,11 +69,11 @@ def compose(columns: U64, *, exact: bool = True) -> Frames:
     has no complete headers to read (a later fragment has 44 there); and an ``nd_options_type`` of
     0 reads as that of the first link-layer address.
 
-    Raises ValueError for headers that no Ethernet frame has. If not ``exact``, they are left out
-    where they have no place.
+    A packet that is not Ethernet (``packet_type``) begins with the header that its type names.
+
+    Raises ValueError for headers that no frame has. If not ``exact``, they are left out where they
+    have no place.
     """
-    if (columns[Column.PACKET_TYPE] >> 32).any():
-        raise ValueError("a frame can be made for Ethernet packets only (packet_type=(0,0))")
     draft = _Draft.of(columns)
     draft.write()
     if exact:
@@ -104,7 +105,7 @@ class _Draft:
         kind = read(columns, ETH_TYPE_BITS)
         frag = read(columns, NW_FRAG_BITS)
         tags = count_tags(columns[Column.VLAN])
-        l3 = ETH_HEADER + 4 * tags
+        l3 = np.where(read(columns, PACKET_TYPE_BITS) == 0, ETH_HEADER + 4 * tags, 0)
         header = np.select(
             [
                 kind == ETH_TYPE_IP,
@@ -132,18 +133,8 @@ class _Draft:
 
     def write(self) -> None:
         """Fill the frames."""
-        words, starts, columns = self.frames.words(), self.frames.offsets, self.columns
-        words.put48(starts, columns[Column.ETH_DST])
-        words.put48(starts + 6, columns[Column.ETH_SRC])
-        for i in range(MAX_VLANS):
-            who = np.flatnonzero(self.tags > i)
-            if who.size:
-                value = tag(columns[Column.VLAN, who], i) & ~np.uint64(VLAN_CFI)
-                words.put32(starts[who] + 12 + 4 * i, value)
-        # A frame without a type has its length there.
-        length = self.frames.lengths.astype(np.uint64)
-        kind = np.where(self.kind == ETH_TYPE_NONE, length, self.kind)
-        words.put16(starts + self.l3 - 2, kind)
+        words, starts = self.frames.words(), self.frames.offsets
+        self._put_ethernet(words, np.flatnonzero(self.l3 > 0))
         writers: Mapping[int, Callable[[Words, Index, Index], None]] = {
             ETH_TYPE_IP: self._put_ipv4,
             ETH_TYPE_IPV6: self._put_ipv6,
@@ -157,6 +148,19 @@ class _Draft:
             if number in writers:
                 who = np.flatnonzero(self.kind == number)
                 writers[number](words, who, starts[who] + self.l3[who])
+
+    def _put_ethernet(self, words: Words, who: Index) -> None:
+        columns, starts = self.columns, self.frames.offsets[who]
+        words.put48(starts, columns[Column.ETH_DST, who])
+        words.put48(starts + 6, columns[Column.ETH_SRC, who])
+        for i in range(MAX_VLANS):
+            tagged = np.flatnonzero(self.tags[who] > i)
+            if tagged.size:
+                value = tag(columns[Column.VLAN, who[tagged]], i) & ~np.uint64(VLAN_CFI)
+                words.put32(starts[tagged] + 12 + 4 * i, value)
+        # A frame without a type has its length there.
+        length, kind = self.frames.lengths[who].astype(np.uint64), self.kind[who]
+        words.put16(starts + self.l3[who] - 2, np.where(kind == ETH_TYPE_NONE, length, kind))
 
     def _put_ipv4(self, words: Words, who: Index, at: Index) -> None:
         columns, frag = self.columns, self.frag[who]
@@ -246,7 +250,8 @@ def _has_context(columns: U64) -> Bool:
 def _check(draft: _Draft) -> None:
     """Raise ValueError if a frame does not read as the key it was made for."""
     first = Column.ETH_SRC  # the columns before it hold what no frame carries
-    found = decode_columns(draft.frames, 0, MAX_VLANS)[first:]
+    types = read(draft.columns, PACKET_TYPE_BITS)
+    found = decode(draft.frames, 0, MAX_VLANS, types).columns[first:]
     wrong = found != _readable(draft)[first:]
     bad = np.flatnonzero(wrong.any(axis=0))
     if bad.size:
@@ -258,7 +263,7 @@ def _check(draft: _Draft) -> None:
 def _readable(draft: _Draft) -> U64:
     """The keys, without what they leave open and a frame cannot."""
     keys = draft.columns.copy()
-    untyped = draft.kind == 0
+    untyped = (draft.kind == 0) & (draft.l3 > 0)
     keys[Column.NW, untyped] |= np.uint64(ETH_TYPE_NONE << ETH_TYPE_BITS.shift)
     open_end = (draft.kind == ETH_TYPE_IPV6) & (draft.proto == 0)
     later = open_end & (draft.frag & FRAG_LATER != 0)

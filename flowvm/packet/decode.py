@@ -30,6 +30,7 @@ from flowvm.fields import (
     INNER_TPID,
     OUTER_TCI,
     OUTER_TPID,
+    PACKET_TYPE_BITS,
     Bits,
 )
 from flowvm.packet.extract_l3 import extract_arp, extract_ipv4, extract_ipv6, extract_nsh
@@ -73,15 +74,17 @@ def decode(
     frames: Frames,
     in_port: NDArray[np.integer] | int,
     vlan_limit: NDArray[np.integer] | int = DEFAULT_VLAN_LIMIT,
+    packet_types: NDArray[np.uint64] | None = None,
 ) -> Decoded:
     """The flow key of every frame, received on ``in_port`` (one for all, or one each).
 
     ``vlan_limit`` is the number of VLAN tags looked at, again one for all or one each; a tag
     beyond it is the frame's ``eth_type``. As in Open vSwitch, 0 means as many as a key holds: 2.
     Frames shorter than an Ethernet header have an all-zero key (real switches drop them).
+    ``packet_types`` are those of ovs-fields(7), "packet_type"; by default all are Ethernet.
     """
     layout, columns = Layout.unset(len(frames)), blank_columns(len(frames))
-    _extract(frames, in_port, vlan_limit, _ALL, layout, columns)
+    _extract_any(frames, in_port, vlan_limit, _ALL, layout, columns, packet_types)
     return Decoded(columns, layout)
 
 
@@ -102,10 +105,15 @@ def decode_columns(
     return columns
 
 
-def find_layout(frames: Frames, vlan_limit: NDArray[np.integer] | int) -> Layout:
+def find_layout(
+    frames: Frames,
+    vlan_limit: NDArray[np.integer] | int,
+    packet_types: NDArray[np.uint64] | None = None,
+) -> Layout:
     """The layout of :func:`decode` alone."""
     layout = Layout.unset(len(frames))
-    _extract(frames, 0, vlan_limit, (), layout, blank_columns(len(frames)))
+    columns = blank_columns(len(frames))
+    _extract_any(frames, 0, vlan_limit, (), layout, columns, packet_types)
     return layout
 
 
@@ -132,6 +140,34 @@ def _extract(
         limits = np.broadcast_to(vlan_limit, (n,))[at]
         for limit in np.unique(limits).tolist():
             _extract_run(part, run.take(np.flatnonzero(limits == limit)), limit)
+
+
+def _extract_any(
+    frames: Frames,
+    in_port: NDArray[np.integer] | int,
+    vlan_limit: NDArray[np.integer] | int,
+    wanted: Collection[Column],
+    layout: Layout | None,
+    columns: U64,
+    packet_types: NDArray[np.uint64] | None,
+) -> None:
+    """As :func:`_extract`; packets that are not Ethernet begin with what their type says."""
+    if packet_types is None or not packet_types.any():
+        _extract(frames, in_port, vlan_limit, wanted, layout, columns)
+        return
+    columns[Column.IN_PORT] = in_port
+    columns[PACKET_TYPE_BITS.column] = packet_types << np.uint64(PACKET_TYPE_BITS.shift)
+    limits = np.broadcast_to(vlan_limit, len(frames))
+    sink = Sink(columns, wanted, layout)
+    words = frames.words()
+    for kind in np.unique(packet_types).tolist():
+        who = np.flatnonzero(packet_types == kind)
+        run = Run(words, frames.offsets[who], frames.lengths[who], who)
+        if kind:
+            _network(sink, run, kind & 0xFFFF, 0)
+            continue
+        for limit in np.unique(limits[who]).tolist():
+            _extract_run(sink, run.take(np.flatnonzero(limits[who] == limit)), limit)
 
 
 def blank_columns(n: int) -> U64:

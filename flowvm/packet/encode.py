@@ -27,15 +27,18 @@ from flowvm.fields import (
     NW_PROTO_BITS,
     NW_TOS_BITS,
     NW_TTL_BITS,
+    PACKET_TYPE_BITS,
     TP_DST_BITS,
     TP_SRC_BITS,
     Bits,
 )
-from flowvm.packet.decode import ETH_HEADER, find_layout
+from flowvm.packet.decode import ETH_HEADER
 from flowvm.packet.edit import Edit
 from flowvm.packet.frames import Frames
 from flowvm.packet.keys import MAX_MPLS_LABELS, count_labels, count_tags, labels, read, tag
+from flowvm.packet.layers import Contexts, change_layers
 from flowvm.packet.layout import NOWHERE, Layout
+from flowvm.packet.offsets import find_offsets
 from flowvm.packet.rewrite_l3 import (
     ARP_SHA_BITS,
     ARP_THA_BITS,
@@ -64,7 +67,8 @@ from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 _ALL = frozenset(Column)
 _ADDRESSES = frozenset((Column.ETH_SRC, Column.ETH_DST))
 _TAGS = frozenset((Column.VLAN,))
-_DEEP = frozenset(c for c in Column if c >= Column.ETH_SRC) - _ADDRESSES - _TAGS
+_LAYERS = frozenset((Column.LAYERS,))
+_DEEP = frozenset(c for c in Column if c >= Column.ETH_SRC) - _ADDRESSES - _TAGS - _LAYERS
 """Columns whose commit needs to know where the headers are."""
 
 _WRITTEN_TOGETHER = (
@@ -76,7 +80,17 @@ _WRITTEN_TOGETHER = (
     (Column.NSH, Column.NSH_C1_C2, Column.NSH_C3_C4),
 )
 
+_EVERYTHING = frozenset(c for c in Column if c >= Column.ETH_SRC) | {PACKET_TYPE_BITS.column}
+
 _NETWORK = tuple(column for column in Column if Column.IPV4 <= column <= Column.ND_TARGET_LOW)
+
+
+class _NoContexts:
+    def __getitem__(self, number: int) -> bytes:
+        raise KeyError(number)
+
+
+_NO_CONTEXTS = _NoContexts()
 
 Part = tuple[Index, tuple[Bits, ...], Callable[[Edit, Index], None]]
 """Packets, the fields of theirs that matter, and what writes these."""
@@ -94,8 +108,10 @@ _NSH = (Bits(Column.NSH, 0, 64), Bits(Column.NSH_C1_C2, 0, 128))
 def needed_to_rewrite(written: Collection[Column]) -> frozenset[Column]:
     """The columns that have to be decoded so that changes of ``written`` ones can be committed."""
     needed = {column for column in written if column >= Column.ETH_SRC}
+    if Column.LAYERS in needed:
+        return _EVERYTHING
     if not needed.isdisjoint(_DEEP):
-        needed |= {Column.VLAN, Column.NW, Column.FLOW_LABEL}
+        needed |= {Column.VLAN, Column.NW, Column.FLOW_LABEL, PACKET_TYPE_BITS.column}
     for group in _WRITTEN_TOGETHER:
         if not needed.isdisjoint(group):
             needed.update(group)
@@ -108,18 +124,20 @@ def rewrite(
     after: U64,
     layout: Layout | None = None,
     written: Collection[Column] = _ALL,
+    contexts: Contexts = _NO_CONTEXTS,
 ) -> Frames:
     """The frames after their keys change from ``before`` to ``after``, both (N_COLUMNS, N).
 
     ``before`` is what the bytes say now; ``layout`` is theirs too, and found out if not given. Only
     columns of ``written`` differ, and of others only those that are :func:`needed_to_rewrite` are
     looked at. Returns ``frames`` itself if no byte has to change, else frames in a new buffer.
+    ``contexts`` are those of NSH headers of metadata type 2 that are pushed.
 
     Some changes have to be made in two calls, as in Open vSwitch: changes of L3 or L4 fields before
     the first MPLS label is pushed (pushing it clears those fields in the key), and those after the
     last label is popped (they are unknown until the packet is decoded again).
     """
-    return _commit(frames, before, after, layout, written)[0]
+    return _commit(frames, before, after, layout, written, contexts)[0]
 
 
 def commit(frames: Frames, before: U64, after: U64, layout: Layout) -> tuple[Frames, Layout]:
@@ -127,7 +145,7 @@ def commit(frames: Frames, before: U64, after: U64, layout: Layout) -> tuple[Fra
 
     Open vSwitch, too, keeps a packet's layout from change to change, without looking again.
     """
-    result, moved = _commit(frames, before, after, layout, _ALL)
+    result, moved = _commit(frames, before, after, layout, _ALL, _NO_CONTEXTS)
     return result, layout if moved is None else moved
 
 
@@ -137,12 +155,23 @@ def _commit(
     after: U64,
     layout: Layout | None,
     written: Collection[Column],
+    contexts: Contexts,
 ) -> tuple[Frames, Layout | None]:
     whole = frames.lengths >= ETH_HEADER
+    linkless: Bool | None = None
+    if Column.LAYERS in written:
+        linkless = read(after, PACKET_TYPE_BITS) != 0
+        relayered = np.flatnonzero(before[Column.LAYERS] != after[Column.LAYERS])
+        if relayered.size:
+            frames, before = change_layers(frames, before, after, relayered, contexts)
+            layout = None
+        whole = (frames.lengths >= ETH_HEADER) | linkless
     linked, tagged, deep = (
         np.flatnonzero(whole & _any_differs(before, after, group & frozenset(written)))
         for group in (_ADDRESSES, _TAGS, _DEEP)
     )
+    if linkless is not None:
+        linked = linked[~linkless[linked]]
     if not (linked.size or tagged.size or deep.size):
         return frames, layout
 
@@ -154,7 +183,7 @@ def _commit(
             words.put48(starts[linked] + offset, after[column, linked])
     if deep.size:
         if layout is None:
-            layout = _find_layout(frames, before, deep)
+            layout = find_offsets(frames, before, deep)
         bare = _loses_labels(before, after, deep)
         if bare.any():
             result, layout, before = _take_labels_off(result, layout, before, after, deep[bare])
@@ -163,7 +192,7 @@ def _commit(
         _rewrite_in_place(edit, deep)
         result, layout = _rewrite_mpls(result, edit, deep[~bare])
     if tagged.size:
-        result, shift = _rewrite_vlans(result, before, after, tagged)
+        result, shift = _rewrite_vlans(result, before, after, tagged, linkless)
         if layout is not None:
             layout = layout.shifted(tagged, -shift)
     return result, layout
@@ -174,21 +203,6 @@ def _any_differs(before: U64, after: U64, columns: Collection[Column]) -> Bool:
     for column in columns:
         found |= before[column] != after[column]
     return found
-
-
-def _find_layout(frames: Frames, before: U64, who: Index) -> Layout:
-    """The layout of packets ``who``, unset for others; tags are looked at as in ``before``."""
-    layout = Layout.unset(len(frames))
-    tags = np.maximum(count_tags(before[Column.VLAN, who]), 1)
-    found = find_layout(frames.take(who), tags)
-    layout.l2_5[who], layout.l3[who] = found.l2_5, found.l3
-    layout.l4[who], layout.l2_pad[who] = found.l4, found.l2_pad
-    # A tag that the key does not count, the one outside of it gone, is what the type says.
-    bare = who[count_tags(before[Column.VLAN, who]) == 0]
-    untagged = bare[np.isin(read(before, ETH_TYPE_BITS, bare), (ETH_TYPE_VLAN, ETH_TYPE_QINQ))]
-    layout.l2_5[untagged] = layout.l4[untagged] = NOWHERE
-    layout.l3[untagged], layout.l2_pad[untagged] = ETH_HEADER, 0
-    return layout
 
 
 def _loses_labels(before: U64, after: U64, who: Index) -> Bool:
@@ -213,7 +227,7 @@ def _take_labels_off(
         after[Column.MPLS, who],
         after[Column.MPLS_2, who],
     )
-    found = _find_layout(frames, bare, who)
+    found = find_offsets(frames, bare, who)
     for mine, theirs in (
         (layout.l2_5, found.l2_5),
         (layout.l3, found.l3),
@@ -326,9 +340,13 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layou
     return _moved(frames, who, shift), layout
 
 
-def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple[Frames, Index]:
+def _rewrite_vlans(
+    frames: Frames, before: U64, after: U64, who: Index, linkless: Bool | None
+) -> tuple[Frames, Index]:
     """Replace the tags outside of those that both keys have innermost.
 
+    ``linkless`` are packets without an Ethernet header, if there may be any; then there may also be
+    packets whose tags are not where their keys have them, but behind headers put before.
     Returns the frames and by how many bytes each of ``who`` becomes shorter.
     """
     old, new = before[Column.VLAN, who], after[Column.VLAN, who]
@@ -342,6 +360,10 @@ def _rewrite_vlans(frames: Frames, before: U64, after: U64, who: Index) -> tuple
     common = innermost.astype(np.int64) + both
     popped, pushed = old_n - common, new_n - common
 
+    if linkless is not None:
+        outermost = frames.words().u16(frames.offsets[who] + 12)
+        tagged = (outermost == ETH_TYPE_VLAN) | (outermost == ETH_TYPE_QINQ)
+        popped = np.where(tagged & ~linkless[who], popped, 0)
     # The "present" bit of a key is no part of a tag.
     tags = np.array([tag(new, i) & ~np.uint64(VLAN_CFI) for i in range(2)])
     shift = 4 * (popped - pushed)

@@ -168,6 +168,7 @@ def _array(number: int) -> U64:
     return np.array([number], np.uint64)
 
 
-def packet_columns(frame: bytes) -> U64:
-    """The header columns of a frame, shape (N_COLUMNS - ETH_SRC,)."""
-    return decode(Frames.of([frame]), 0).columns[Column.ETH_SRC :, 0]
+def packet_columns(frame: bytes, packet_type: int = 0) -> U64:
+    """The header columns of a frame, by default Ethernet, shape (N_COLUMNS - ETH_SRC,)."""
+    types = np.array([packet_type], np.uint64)
+    return decode(Frames.of([frame]), 0, packet_types=types).columns[Column.ETH_SRC :, 0]

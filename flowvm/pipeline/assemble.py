@@ -19,7 +19,7 @@ from flowvm.actions.learning import LearnFlow
 from flowvm.actions.normal import NORMAL_READS, NORMAL_WRITES
 from flowvm.actions.timeout import CutTimeouts
 from flowvm.columns import Column
-from flowvm.fields import NW_FRAG_BITS
+from flowvm.fields import NW_FRAG_BITS, PACKET_TYPE_BITS
 from flowvm.flow import DEFAULT_PRIORITY, Flow
 from flowvm.names import Names
 from flowvm.pipeline.bits import ONES
@@ -127,6 +127,7 @@ def assemble(
     ``columns`` has an entry for each number up to the highest in ``blocks``; ``flows`` gives the
     flows with the numbers that are left, in order, and may do so lazily.
     """
+    blocks = [part for block in blocks for part in _with_ethernet_implied(block)]
     groups = [_Group(*key, of, columns.priority) for key, of in _by_table_and_mask(blocks)]
     kept = np.zeros(len(columns.priority), np.bool_)
     for group in groups:
@@ -214,6 +215,30 @@ def with_bridge(program: Program, bridge: BridgeSettings) -> Program:
     if program.groups is not None:
         operations += program.groups.operations
     return widened(replace(program, bridge=bridge), program.key, operations)
+
+
+def _with_ethernet_implied(block: FlowBlock) -> Iterator[FlowBlock]:
+    """The same flows; those that match headers do not say that packets are to be Ethernet."""
+    mask = block.mask.with_ethernet_implied
+    if mask == block.mask:
+        yield block
+        return
+    row = block.mask.columns.index(PACKET_TYPE_BITS.column)
+    ethernet = block.keys[row] >> np.uint64(PACKET_TYPE_BITS.shift) == 0
+    rows = [block.mask.columns.index(column) for column in mask.columns]
+    for which, its_mask, keys in (
+        (ethernet, mask, block.keys[rows]),
+        (~ethernet, block.mask, block.keys),
+    ):
+        if which.any():
+            operands = tuple(some[:, which] for some in block.operands)
+            yield replace(
+                block,
+                flows=block.flows[which],
+                mask=its_mask,
+                keys=keys[:, which],
+                operands=operands,
+            )
 
 
 def _by_table_and_mask(

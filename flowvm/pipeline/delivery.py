@@ -13,6 +13,7 @@ from flowvm.columns import Column
 from flowvm.packet.decode import blank_columns
 from flowvm.packet.encode import keep_network, needed_to_rewrite, rewrite
 from flowvm.packet.frames import Frames
+from flowvm.packet.layers import Contexts
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.ragged import Ragged
 
@@ -125,7 +126,7 @@ class Delivery:
 
     ``paths`` is the path of each packet, ``columns`` (columns, packets) their headers as they came
     in; ``written`` are the bits that actions can change, in the order of the rows of
-    ``commits["header"]``.
+    ``commits["header"]``; ``contexts`` what numbers in headers that were pushed stand for.
     """
 
     frames: Frames
@@ -134,6 +135,7 @@ class Delivery:
     emissions: Ragged
     commits: Ragged
     written: tuple[tuple[int, int], ...]
+    contexts: Contexts
 
     def emissions_of_all(self) -> Emissions:
         """Every emission, ordered by packet and then as they happened."""
@@ -199,7 +201,14 @@ class Delivery:
                 bases.append(blank_columns(len(self.paths)))
                 bases[-1][:, some] = keep_network(after, before)
             together = Frames.concatenate(built)
-            changed = rewrite(together.take(sources), before, after, None, self._written_columns)
+            changed = rewrite(
+                together.take(sources),
+                before,
+                after,
+                None,
+                self._written_columns,
+                self.contexts,
+            )
             built = [together, changed]
             places[some] = n_built + np.arange(len(some))
             n_built += len(some)

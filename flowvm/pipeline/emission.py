@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.columns import Column
 from flowvm.pipeline.ragged import Ragged, ranges
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class EmissionLog:
         n = len(run.original[0])
         self._run = run
         self._columns = sorted(run.state.program.written)
+        self._is_layered = Column.LAYERS in run.state.program.written
         self._dirty = np.zeros(n, bool)
         self._commit_of = np.full(n, _NO_COMMIT, np.int64)
         self._frozen = np.full(n, _NOT_FROZEN, np.int64)
@@ -162,6 +164,10 @@ class EmissionLog:
         """A number for each of ``packets`` that is another once it has frozen again."""
         return self._freezings[packets]
 
+    def have_frozen(self, packets: Packets) -> NDArray[np.bool_]:
+        """Which of ``packets`` froze in the clone or bucket that they are in."""
+        return np.asarray(self._frozen[packets] != _NOT_FROZEN, bool)
+
     def has_nested(self, packets: Packets) -> NDArray[np.bool_]:
         """Which of ``packets`` froze in what they do now, and came back."""
         return np.asarray(self._last_freezing[packets] > self._freezings[packets], bool)
@@ -190,8 +196,10 @@ class EmissionLog:
 
     def commit(self, packets: Packets) -> NDArray[np.int64]:
         """The commit that says what each of ``packets`` is now."""
-        changed = packets[self._dirty[packets]]
+        changed = packets[self._dirty[packets] & self._can_commit(packets)]
         if len(changed):
+            if self._is_layered:
+                self._run.layers.note(changed)
             self._packets.append(changed)
             self._parents.append(self._commit_of[changed])
             header = [self._run.columns[column][changed] for column in self._columns]
@@ -201,6 +209,11 @@ class EmissionLog:
             self._n_commits += len(changed)
             self._dirty[changed] = False
         return self._commit_of[packets]
+
+    def _can_commit(self, packets: Packets) -> NDArray[np.bool_]:
+        if self._is_layered:
+            return self._run.layers.check(packets, self._commit_of[packets])
+        return np.ones(len(packets), bool)
 
     def emit(
         self,
@@ -214,6 +227,8 @@ class EmissionLog:
 
         How many bytes that takes off is told by the packet as it was before this output.
         """
+        fine = self._can_commit(packets)
+        packets, ports = packets[fine], ports[fine]
         if not len(packets):
             return
         run = self._run

@@ -39,8 +39,10 @@ from flowvm.pipeline import bits
 from flowvm.pipeline.actionset import ActionSets
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.emission import PLAIN, EmissionLog, PacketInOptions, Reason
+from flowvm.pipeline.failures import Failure
 from flowvm.pipeline.freezing import Freezer
 from flowvm.pipeline.group_run import GroupHits
+from flowvm.pipeline.layers import Layers
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
 from flowvm.pipeline.mac_log import MacLog
 from flowvm.pipeline.original_tuple import have_original, swapped
@@ -130,6 +132,9 @@ class Recorder(Protocol):
 
     def resume(self, leg: Leg) -> Recorder:
         """Will be told what becomes of a copy that goes on after recirculation."""
+
+    def remark(self, text: str) -> None:
+        """What Open vSwitch says after an action as if it were one."""
 
     def detail(self, text: str) -> None:
         """What an action did."""
@@ -261,6 +266,7 @@ class Run:
         self.learned: list[LearnEvents] = []
         self.macs = MacLog(self)
         self.timeout_cuts: list[TimeoutCut] = []
+        self.layers = Layers(self, n)
         self.emissions = EmissionLog(self)
         self.datapath = DatapathLog(self)
         self.stacks = Stacks(n)
@@ -395,13 +401,13 @@ class Run:
             self.fail(
                 packets[too_deep],
                 f"over max translation depth {MAX_DEPTH}",
-                "Recursion too deep",
+                Failure.DEPTH,
             )
         if (too_many & ~too_deep).any():
             self.fail(
                 packets[too_many & ~too_deep],
                 f"over {MAX_RESUBMITS} resubmit actions",
-                "Too many resubmits",
+                Failure.RESUBMITS,
             )
         return ~(too_deep | too_many)
 
@@ -685,17 +691,29 @@ class Run:
         failed = [*self.errors, *self.unsupported]
         self.halted[packets] = np.isin(packets, failed) | self.reentries.failed[packets]
 
-    def fail(self, packets: Packets, detail: str, reason: str) -> None:
+    def fail(self, packets: Packets, detail: str, reason: Failure) -> None:
         """Drop ``packets`` whole, with what they had output before, as a failed translation.
 
-        Of those that have been through the datapath since, what they output after that.
+        Of those that have been through the datapath since, what they output after that. Some
+        failures only end the bucket that packets are in.
         """
+        self._fail(packets, detail, reason)
+        if self.recorder and len(packets):
+            self.recorder.error(detail)
+
+    def refuse(self, packets: Packets, said: str, reason: Failure) -> None:
+        """As :meth:`fail`; what is ``said`` is no error to Open vSwitch."""
+        self._fail(packets, said, reason)
+        if self.recorder and len(packets):
+            self.recorder.remark(said)
+
+    def _fail(self, packets: Packets, detail: str, reason: Failure) -> None:
+        self.halted[packets] = True
+        if reason.ends_bucket and self.freezer.in_bucket:
+            packets = packets[self.emissions.have_frozen(packets)]
         again = self.reentries.fail(packets, detail)
         for packet in packets[~again].tolist():
             self.errors.setdefault(packet, reason)
-        self.halted[packets] = True
-        if self.recorder and len(packets):
-            self.recorder.error(detail)
 
     def stop_unsupported(self, packets: Packets, what: str) -> None:
         """Stop ``packets`` with the verdict "unsupported"; ``what`` names the reason."""

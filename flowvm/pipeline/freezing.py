@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.actions.base import Kept, Operands, Operation, Packets, TableCall
+from flowvm.actions.base import Kept, Operands, Operation, Packets
 from flowvm.columns import Column
+from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.flow import ReservedPort
 from flowvm.pipeline.emission import PacketInOptions, Reason
+from flowvm.pipeline.prerequisites import value
 from flowvm.pipeline.recirculation import freeze
 
 if TYPE_CHECKING:
@@ -56,10 +58,13 @@ class Unroll(Operation):
 
 @dataclass(frozen=True)
 class DecodeAgain:
-    """The datapath takes up the packet again; the value says if its connection is known then."""
+    """The datapath takes up the packet again.
+
+    The values say if its connection is known then, and of what type it is.
+    """
 
     def perform(self, traveller: Traveller, values: Sequence[int]) -> None:
-        traveller.decode_again(tracked=bool(values[0]))
+        traveller.decode_again(tracked=bool(values[0]), packet_type=values[1])
 
 
 _DECODE_AGAIN = DecodeAgain()
@@ -79,6 +84,7 @@ class Freezer:
         self._freezing = np.zeros(n, bool)
         self._left: dict[int, list[tuple[Operation, Values]]] = {}
         self._told: tuple[object, ...] = ()
+        self._type_behind: dict[int, int] = {}
         self.popped = np.zeros(n, bool)
         self.thawed = np.zeros(n, bool)
         """Packets whose actions are not those of a rule that they were looked up by."""
@@ -93,6 +99,19 @@ class Freezer:
         """Note that headers of ``packets`` are not known any more."""
         self.popped[packets] = True
         self.is_used = True
+
+    def freeze(self, packets: Packets, packet_type: int | None = None) -> None:
+        """Freeze ``packets``; of them the datapath then says that they have ``packet_type``.
+
+        By default that which they have by then.
+        """
+        if not len(packets):
+            return
+        self.is_used = True
+        self._freezing[packets] = True
+        self._run.halt(packets)
+        if packet_type is not None:
+            self._type_behind.update(dict.fromkeys(packets.tolist(), packet_type))
 
     def divert(self, packets: Packets) -> NDArray[np.bool_]:
         """Freeze those of ``packets`` whose headers have to be known now; which go on."""
@@ -112,13 +131,12 @@ class Freezer:
     ) -> None:
         """Let those of ``packets`` that froze in the operation before ``position`` do the rest.
 
-        That operation is part of the rest if nothing is left of it, unless it is a call. ``source``
-        tells a recorder which list the ``operations`` are.
+        That operation is part of the rest if nothing is left of it, unless it is done once.
+        ``source`` tells a recorder which list the ``operations`` are.
         """
         for i in np.flatnonzero(self._freezing[packets]).tolist():
-            before = operations[position - 1]
-            is_call = isinstance(before, TableCall) and not before.by_output
-            first = position - (int(packets[i]) not in self._left and not is_call)
+            again = not operations[position - 1].is_done_once
+            first = position - (int(packets[i]) not in self._left and again)
             self._keep(int(packets[i]), i, operations, operands, source, first)
 
     def keep_now(
@@ -178,8 +196,11 @@ class Freezer:
             if run.recorder:
                 run.recorder.freeze(int(numbers[i]), self._told)
                 self._told = ()
-        tracked = (run.columns[Column.CT][packets] & _TRACKED) != 0
-        run.datapath.resume(packets, _DECODE_AGAIN, tracked[None].astype(np.uint64), numbers)
+        tracked = ((run.columns[Column.CT][packets] & _TRACKED) != 0).astype(np.uint64)
+        types = value(run.columns, packets, PACKET_TYPE_BITS)
+        for i, packet in enumerate(packets.tolist()):
+            types[i] = self._type_behind.pop(packet, types[i])
+        run.datapath.resume(packets, _DECODE_AGAIN, np.array([tracked, types]), numbers)
 
     def pause(self, packets: Packets, reason: Reason, options: PacketInOptions) -> None:
         """Freeze ``packets`` for a controller, which may let them go on some time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from flowvm.columns import N_COLUMNS
 from flowvm.conntrack.nat import NatRequest
 from flowvm.conntrack.request import Tracking
+from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, find_layout
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.ragged import ranges
@@ -18,9 +20,15 @@ Offsets = tuple[int, int, int]
 """Where a frame's L3 and L4 headers begin (-1: there are none), and the padding at its end."""
 
 
-def offsets_of(frames: Frames) -> list[Offsets]:
+def packet_types_of(columns: Iterable[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """The packet type in each of ``columns``, those of a packet each."""
+    words = np.array([some[PACKET_TYPE_BITS.column] for some in columns], np.uint64)
+    return words >> np.uint64(PACKET_TYPE_BITS.shift)
+
+
+def offsets_of(frames: Frames, packet_types: NDArray[np.uint64]) -> list[Offsets]:
     """The offsets in each frame."""
-    layout = find_layout(frames, DEFAULT_VLAN_LIMIT)
+    layout = find_layout(frames, DEFAULT_VLAN_LIMIT, packet_types)
     return list(zip(layout.l3.tolist(), layout.l4.tolist(), layout.l2_pad.tolist(), strict=True))
 
 

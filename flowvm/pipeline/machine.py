@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.kernels import WORTHWHILE, kernels, load
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
@@ -182,8 +183,10 @@ class Machine:
         """The path of each packet, run now if it is not known."""
         cache = self._cache
         path_of = cache.paths_of(numbers)
-        short = lengths < ETHERNET_HEADER
-        if recorder is not None or self._entry is not None or short.any():
+        ethernet = columns[PACKET_TYPE_BITS.column] >> np.uint64(PACKET_TYPE_BITS.shift) == 0
+        short = (lengths < ETHERNET_HEADER) & ethernet
+        unlike = short.any() or not ethernet.all()
+        if recorder is not None or self._entry is not None or unlike:
             # Such packets are no example for others that agree with them in all headers.
             run = Run(self.state, list(columns), recorder, self._entry)
             run.halted[short] = True
@@ -219,11 +222,21 @@ class Machine:
         journal = Journal(len(path_of))
         written = sorted(self.state.program.written.items())
         state = self.state
-        world = World(guide, journal, state.connections, state.fragments, state.steps, written)
+        world = World(
+            guide,
+            journal,
+            state.connections,
+            state.fragments,
+            state.steps,
+            written,
+            state.contexts,
+        )
         world.meters, world.ct_next = state.meters, self._ct_next
         good = 0
-        offsets = offsets_of(batch.frames.take(np.arange(first, first + len(path_of))))
-        counted = self._counted(batch.frames.lengths[first : first + len(path_of)]).tolist()
+        mine = slice(first, first + len(path_of))
+        types = batch.columns[PACKET_TYPE_BITS.column, mine] >> np.uint64(PACKET_TYPE_BITS.shift)
+        offsets = offsets_of(batch.frames.take(np.arange(mine.start, mine.stop)), types)
+        counted = self._counted(batch.frames.lengths[mine]).tolist()
         for packet, path in enumerate(path_of.tolist()):
             time = int(batch.times[first + packet])
             if packet and not guide.is_plain(path):

@@ -23,6 +23,7 @@ from flowvm.actions.placing import bits_used
 from flowvm.actions.set_field import MoveBits
 from flowvm.actions.vlan import PopTag, PushTag, SetTag
 from flowvm.actions.write import WriteBits, WriteMasked
+from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.flow import Flow, ReservedPort
 from flowvm.flow_mod import Command, FlowMod
 from flowvm.pipeline.assemble import widened
@@ -126,6 +127,8 @@ class _Modifier:
         if missing:
             raise FlowModError(f"matching {', '.join(missing)} is not supported")
         mask = mask_of_words(words)
+        if not words.get(PACKET_TYPE_BITS.column, (0, 0))[0]:
+            mask = mask.with_ethernet_implied
         values = {int(column): value for column, (value, _) in words.items()}
         self._wanted = _Wanted(mask, tuple(values[column] for column in mask.columns))
 

@@ -21,6 +21,7 @@ from flowvm.fields import (
     NW_FRAG_BITS,
     NW_PROTO_BITS,
     OUTER_TCI,
+    PACKET_TYPE_BITS,
     TP_DST_BITS,
     TP_SRC_BITS,
     Bits,
@@ -92,8 +93,14 @@ def _nd(*types: int) -> Callable[[Columns, Chosen], Holds]:
     return holds
 
 
+def is_ethernet(columns: Columns, packets: Chosen) -> Holds:
+    """Whether it has an Ethernet header."""
+    return np.equal(value(columns, packets, PACKET_TYPE_BITS), 0)
+
+
 def _vlan(columns: Columns, packets: Chosen) -> Holds:
-    return np.equal(value(columns, packets, VLAN_PRESENT_BITS), 1)
+    tagged = np.equal(value(columns, packets, VLAN_PRESENT_BITS), 1)
+    return np.asarray(tagged & is_ethernet(columns, packets), bool)
 
 
 def _eth_types(*eth_types: int) -> Callable[[Columns, Chosen], Holds]:
@@ -107,6 +114,7 @@ def _conntrack(columns: Columns, packets: Chosen) -> Holds:
 
 _CHECKS: Mapping[Prerequisite, Callable[[Columns, Chosen], Holds]] = MappingProxyType(
     {
+        Prerequisite.ETHERNET: is_ethernet,
         Prerequisite.VLAN_VID: _vlan,
         Prerequisite.ARP: _eth_types(ETH_TYPE_ARP, ETH_TYPE_RARP),
         Prerequisite.IPV4: _eth_types(ETH_TYPE_IP),
@@ -154,7 +162,10 @@ _NEEDS: Mapping[Prerequisite, tuple[Bits, ...]] = MappingProxyType(
 
 
 def needs(prerequisite: Prerequisite) -> Mapping[int, int]:
-    """The bits of a packet's key that decide whether it meets ``prerequisite``: column -> mask."""
+    """The bits of a packet's key that decide whether it meets ``prerequisite``: column -> mask.
+
+    Not that it has an Ethernet header: packets arrive with one, and what takes it off says so.
+    """
     return union(*(bits.mask for bits in _NEEDS.get(prerequisite, ())))
 
 
@@ -168,10 +179,7 @@ def union(*parts: Mapping[int, int]) -> Mapping[int, int]:
 
 
 def holds(prerequisite: Prerequisite, columns: Columns, packets: Chosen) -> Holds | None:
-    """Which of ``packets`` meet ``prerequisite``; ``None`` for all of them.
-
-    Every packet here is an Ethernet frame, so that "Ethernet" always holds.
-    """
+    """Which of ``packets`` meet ``prerequisite``; ``None`` for all of them."""
     check = _CHECKS.get(prerequisite)
     if check is None:
         return None

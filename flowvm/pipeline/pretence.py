@@ -13,6 +13,7 @@ from flowvm.fields import (
     ETH_TYPE_IP,
     ETH_TYPE_IPV6,
     NW_PROTO_BITS,
+    PACKET_TYPE_BITS,
     TP_DST_BITS,
     TP_SRC_BITS,
 )
@@ -55,6 +56,9 @@ def pretended_translation(
         for bits in (ETH_TYPE_BITS, NW_PROTO_BITS)
     )
     if nat is None or not nat.which or nat.addresses is None:
+        return None
+    if int(columns[PACKET_TYPE_BITS.column]) >> PACKET_TYPE_BITS.shift:
+        # There is no connection then that an address could be translated for.
         return None
     if eth_type != (ETH_TYPE_IP if nat.ip_version == 4 else ETH_TYPE_IPV6):
         return None

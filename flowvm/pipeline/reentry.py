@@ -100,6 +100,8 @@ class Reentries:
         hidden = (count_tags(now) > DEFAULT_VLAN_LIMIT) | self.hides_tags[packets]
         hidden |= more & (now != before)
         run.stop_unsupported(packets[hidden], "recirculation of a packet with several VLAN tags")
+        layered = run.layers.have_changed(packets)
+        run.stop_unsupported(packets[layered], "recirculation for a hash after encap or decap")
         self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
 
     def received_hashes(self, packets: Packets) -> NDArray[np.int64]:

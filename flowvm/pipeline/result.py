@@ -122,6 +122,7 @@ class Result:
         self.stretches = tuple(stretches)
         self._program = state.program
         self._packet_ins = state.packet_ins
+        self._contexts = state.contexts
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -164,7 +165,13 @@ class Result:
                 frames = Frames.concatenate([frames, part.travels.frames])
                 columns = np.concatenate([columns, part.travels.columns], axis=1)
             delivery = Delivery(
-                frames, columns, paths, part.paths.emissions, part.paths.commits, written
+                frames,
+                columns,
+                paths,
+                part.paths.emissions,
+                part.paths.commits,
+                written,
+                self._contexts,
             )
             emissions = delivery.emissions_of_all()
             if part.travels is not None:
@@ -219,7 +226,7 @@ class Result:
             return HELD
         if self.verdict(packet) is not Verdict.DROP:
             return ""
-        if self.batch.frames.lengths[packet] < ETHERNET_HEADER:
+        if self.batch.is_cut(packet):
             return "shorter than an Ethernet header"
         table, rule = int(self.last_table[packet]), int(self.last_rule[packet])
         if rule < 0:

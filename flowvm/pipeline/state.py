@@ -19,6 +19,7 @@ from flowvm.pipeline.learned import LearnedShape, LearnedSubtable
 from flowvm.pipeline.learning import LearnTemplate, Target
 from flowvm.pipeline.mac_table import Keys, MacTable
 from flowvm.pipeline.metering import MeterTable
+from flowvm.pipeline.prerequisites import is_ethernet
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.recirculation import DatapathStep, Frozen, Numbered
 from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
@@ -52,6 +53,7 @@ class State:
         self.frozen: Numbered[Frozen] = Numbered()
         self.steps: Numbered[DatapathStep] = Numbered()
         self.packet_ins: Numbered[PacketInOptions] = Numbered()
+        self.contexts: Numbered[bytes] = Numbered()
         self._subtables: dict[int, tuple[Subtable | LearnedSubtable, ...]] = {}
         self._any_dead = False
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
@@ -81,6 +83,7 @@ class State:
         twin.frozen = self.frozen
         twin.steps = self.steps
         twin.packet_ins = self.packet_ins
+        twin.contexts = self.contexts
         twin._subtables = {}
         twin._any_dead = self._any_dead
         twin._deadline = self._deadline
@@ -123,6 +126,8 @@ class State:
         Yields which of ``packets`` can do better there than ``best_priority``, to be kept up to
         date by the caller, and the rule of each.
         """
+        ethernet = is_ethernet(columns, packets)
+        bare = None if ethernet.all() else ~ethernet
         undecided: NDArray[np.int64] | slice = slice(None)
         some = packets
         for subtable in self.subtables(table):
@@ -136,6 +141,8 @@ class State:
             keys = masked_keys(columns, subtable.mask, some)
             numbers = subtable.index.find(keys)
             found = np.where(numbers >= 0, subtable.heads[numbers], NO_ENTRY)
+            if bare is not None and subtable.mask.implies_ethernet:
+                found[bare[undecided]] = NO_ENTRY
             yield undecided, self.skip_dead(found)
 
     def skip_dead(self, rules: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,9 +14,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from flowvm.columns import Column
+from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.kernels import Kernels, kernels
 from flowvm.kernels.hashing import FOLD, MULTIPLIER, NUMBER_BITS
+from flowvm.pipeline.prerequisites import CT_PROTOCOL_BITS
 
+_REGISTERS = range(Column.XREG0, Column.XREG7 + 1)
 _FEW = 4  # up to so many keys, comparing with each beats hashing
 NO_ENTRY = -1
 _NUMBER = (1 << NUMBER_BITS) - 1
@@ -32,6 +36,38 @@ class Mask:
     @property
     def array(self) -> NDArray[np.uint64]:
         return np.array(self.masks, np.uint64)[:, None]
+
+    @property
+    def of_headers(self) -> bool:
+        """Whether anything compared is of a header, or says something of one."""
+        known = CT_PROTOCOL_BITS.mask[CT_PROTOCOL_BITS.column]
+        bits = dict(zip(self.columns, self.masks, strict=True))
+        tracked = bool(bits.get(CT_PROTOCOL_BITS.column, 0) & known)
+        return tracked or any(c >= Column.CT_IPV4 and c not in _REGISTERS for c in bits)
+
+    @property
+    def implies_ethernet(self) -> bool:
+        """Whether only packets with an Ethernet header can match.
+
+        A match on a header does not have to say so (``match_add_ethernet_prereq`` in Open vSwitch
+        3.1's lib/match.c), but may say otherwise.
+        """
+        return self.of_headers and not self._with_type
+
+    @property
+    def _with_type(self) -> int:
+        bits = dict(zip(self.columns, self.masks, strict=True))
+        return bits.get(PACKET_TYPE_BITS.column, 0) & PACKET_TYPE_BITS.mask[PACKET_TYPE_BITS.column]
+
+    @property
+    def with_ethernet_implied(self) -> Mask:
+        """How a match on Ethernet packets is kept: with headers in it, they imply it."""
+        if not (self._with_type and self.of_headers):
+            return self
+        bits = dict(zip(self.columns, self.masks, strict=True))
+        bits[PACKET_TYPE_BITS.column] &= ~self._with_type
+        left = {column: mask for column, mask in bits.items() if mask}
+        return Mask(tuple(left), tuple(left.values()))
 
 
 def hash_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:

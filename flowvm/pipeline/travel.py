@@ -23,14 +23,22 @@ from flowvm.conntrack.nat import Translation, UnpredictableError
 from flowvm.conntrack.request import Request, Tracking
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
-from flowvm.fields import ETH_TYPE_BITS, NW_PROTO_BITS
+from flowvm.fields import ETH_TYPE_BITS, NW_FRAG_BITS, NW_PROTO_BITS, PACKET_TYPE_BITS
 from flowvm.packet.encode import keep_network, rewrite
 from flowvm.packet.frames import Frames
+from flowvm.packet.layout import NOWHERE
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.ct_columns import set_tracking
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.joining import fragment_context, share_headers
-from flowvm.pipeline.legs import Journal, Leg, Offsets, Resumption, offsets_of
+from flowvm.pipeline.legs import (
+    Journal,
+    Leg,
+    Offsets,
+    Resumption,
+    offsets_of,
+    packet_types_of,
+)
 from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.pretence import pretend, pretended_translation
@@ -47,7 +55,7 @@ MAX_RECIRCULATIONS = 6
 """How deep recirculations can be nested (``MAX_RECIRC_DEPTH``)."""
 
 _NO_COMMIT = -1
-_CONJ_ID = _DP_HASH = (1 << 32) - 1
+_DP_HASH = (1 << 32) - 1
 _TRACKED_HEADERS = slice(Column.NW, Column.TP + 1)
 """Header columns whose rewriting makes the datapath forget the packet's connection."""
 _AFTER_FORKS = 1 << 32
@@ -74,6 +82,7 @@ class World:
     fragments: FragmentStore
     steps: Numbered[DatapathStep]
     written: Sequence[tuple[int, int]]
+    contexts: Numbered[bytes]
     now: int = 0
     meters: MeterTable | None = None
     ct_next: deque[int] | None = None
@@ -122,6 +131,7 @@ class Traveller:
         self._commit = _NO_COMMIT
         self._translated = False
         self._decoded = self._forgotten = False
+        self._packet_type = 0
         self._moments: list[_Moment] = []
         self._place = 0
         self._passed_over = 0
@@ -260,9 +270,10 @@ class Traveller:
         else:
             self.tracking = Tracking()
 
-    def decode_again(self, *, tracked: bool) -> None:
+    def decode_again(self, *, tracked: bool, packet_type: int) -> None:
         """Let the copy that goes on have the headers that its bytes have."""
         self._decoded, self._forgotten = True, not tracked
+        self._packet_type = packet_type
 
     @property
     def length(self) -> int:
@@ -303,18 +314,24 @@ class Traveller:
         )
 
     def _datagram(self) -> Datagram:
-        frame = self._frame
+        frame, leg = self._frame, self._leg
         l3, l4, padding = self._offsets(frame)
-        eth_type = int(self._leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
+        if packet_types_of([self._header(self._commit)])[0]:
+            # Connection tracking knows connections of packets with an Ethernet header only.
+            if int(leg.columns[NW_FRAG_BITS.column]) & NW_FRAG_BITS.mask[NW_FRAG_BITS.column]:
+                raise UnpredictableError("ct of a fragment without an Ethernet header")
+            l4 = NOWHERE
+        eth_type = int(leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
         return Datagram(frame, eth_type, l3, l4, len(frame) - padding)
 
     def _offsets(self, frame: bytes) -> Offsets:
         """Where the headers of ``frame`` are; known of the one that the leg began with."""
         leg = self._leg
         if frame is not leg.frame:
-            return offsets_of(Frames.of([frame]))[0]
+            types = packet_types_of([self._header(self._commit)])
+            return offsets_of(Frames.of([frame]), types)[0]
         if leg.offsets is None:
-            leg.offsets = offsets_of(Frames.of([frame]))[0]
+            leg.offsets = offsets_of(Frames.of([frame]), packet_types_of([leg.columns]))[0]
         return leg.offsets
 
     # -- the packet itself ------------------------------------------------------------------------
@@ -347,7 +364,12 @@ class Traveller:
                 if not self._alike or (leg.joins and before[Column.TP] != after[Column.TP]):
                     raise UnpredictableError(_REWRITTEN)
                 moved |= bool((before[_TRACKED_HEADERS] != after[_TRACKED_HEADERS]).any())
-                frame = rewrite(Frames.of([frame]), before[:, None], after[:, None])[0]
+                frame = rewrite(
+                    Frames.of([frame]),
+                    before[:, None],
+                    after[:, None],
+                    contexts=self._world.contexts,
+                )[0]
             before = keep_network(after[:, None], before[:, None])[:, 0]
         return frame, moved
 
@@ -390,10 +412,13 @@ class Traveller:
             world.journal.lost.setdefault(leg.packet, "Max recirculation depth exceeded")
             return
         columns = self._header(self._commit)
+        if not self._decoded:
+            self._packet_type = int(packet_types_of([columns])[0])
         if (self._translated and self._pretended is None) or self._decoded:
-            columns[Column.ETH_SRC :] = packet_columns(self._frame)
+            columns[Column.ETH_SRC :] = packet_columns(self._frame, self._packet_type)
         columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
-        columns[Column.PACKET_TYPE] &= np.uint64(~_CONJ_ID & (1 << 64) - 1)
+        columns[Column.PACKET_TYPE] = self._packet_type << PACKET_TYPE_BITS.shift
+        columns[Column.LAYERS] = 0
         dp_hash = int(columns[Column.RECIRC]) & _DP_HASH
         columns[Column.RECIRC] = frozen << RECIRC_ID_BITS.shift | dp_hash
         copy = Leg(

@@ -119,13 +119,13 @@ class _Headers:
             self._labels()
         elif eth_type == ETH_TYPE_IP:
             self._show("nw_src", "nw_dst")
-            self._connection("ct_nw_src", "ct_nw_dst")
+            self._connection(eth_type, "ct_nw_src", "ct_nw_dst")
             self._transport()
         elif eth_type == ETH_TYPE_IPV6:
             self._show("ipv6_src", "ipv6_dst", "ipv6_label")
             if self._is_neighbour_discovery():
                 self._show("nd_sll", "nd_tll", "nd_target")
-            self._connection("ct_ipv6_src", "ct_ipv6_dst")
+            self._connection(eth_type, "ct_ipv6_src", "ct_ipv6_dst")
             self._transport()
         elif eth_type == ETH_TYPE_NSH:
             self._show("nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_spi", "nsh_si")
@@ -140,10 +140,15 @@ class _Headers:
             if proto == TCP:
                 self._show("tcp_flags")
 
-    def _connection(self, *addresses: str) -> None:
-        """The original direction of a tracked connection."""
+    def _connection(self, eth_type: int, *addresses: str) -> None:
+        """The original direction of a tracked connection.
+
+        Addresses also of a packet that is to become one of ``eth_type``, its header taken off.
+        """
         if self.number("ct_state") & _CT_VALID and self.number("ct_nw_proto"):
             self._show("ct_nw_proto", "ct_tp_src", "ct_tp_dst", *addresses)
+        elif self.number("eth_type") != eth_type:
+            self._show(*addresses)
 
     def _is_neighbour_discovery(self) -> bool:
         icmp6 = self.number("nw_proto") == ICMPV6 and not self.number("nw_frag") & FRAG_LATER

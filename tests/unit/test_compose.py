@@ -236,7 +236,7 @@ def test_compose_gives_an_untyped_frame_its_length() -> None:
         ({"eth_type": 0x894F, "nsh_ttl": 64}, "nsh_ttl=0x40"),
         ({"eth_type": 0x894F, "nsh_mdtype": 2, "nsh_c1": 1}, "nsh_c1=0x1"),
         ({"eth_type": 0x806, "nw_ttl": 64}, "NW 0x"),
-        ({"packet_type": 0x1_0800}, "Ethernet packets only"),
+        ({"packet_type": 0x1_894F, "eth_type": 0x894F, "nsh_ttl": 64}, "nsh_ttl=0x40"),
     ],
 )
 def test_compose_refuses_headers_that_no_frame_has(fields: dict[str, int], message: str) -> None:

@@ -97,13 +97,16 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         ("group:7", "ovs-ofctl dump-groups br-int"),
         ("meter:1,output:1", "ovs-ofctl dump-meters br-int"),
         ("ct(table=1)", "ovs-appctl dpctl/dump-conntrack"),
+        ("set_field:1->tun_metadata0", "ovs-ofctl dump-tlv-map br-int"),
     ],
 )
 def test_what_flows_make_use_of_is_missed(tmp_path: Path, actions: str, command: str) -> None:
     """What ``actions`` need and other flows do not."""
     files = dict(NODE) | {"ovs-ofctl dump-flows br-int": f" actions={actions}\n"}
     del files["ovs-appctl fdb-show br-int"]
-    others = {"NORMAL", "group:7", "meter:1,output:1", "ct(table=1)"} - {actions}
+    others = {
+        *("NORMAL", "group:7", "meter:1,output:1", "ct(table=1)", "set_field:1->tun_metadata0"),
+    } - {actions}
     assert f"{command} is not there" in missing(read_node(write(tmp_path, files)))
     for number, other in enumerate(sorted(others)):
         files["ovs-ofctl dump-flows br-int"] = f" actions={other}\n"
@@ -132,6 +135,21 @@ def test_groups_and_meters_belong_to_the_flows(tmp_path: Path) -> None:
     assert [group.group_id for group in integration.groups.groups] == [7]
     assert [meter.meter_id for meter in integration.meters or ()] == [1]
     assert (tunnels.groups, tunnels.meters) == (None, ())
+
+
+def test_the_tlv_map_belongs_to_the_flows(tmp_path: Path) -> None:
+    """It says what option a ``tun_metadata`` field is."""
+    files = dict(NODE) | {
+        "ovs-ofctl dump-flows br-int": " tun_metadata0=0x5 actions=output:1\n",
+        "ovs-ofctl dump-tlv-map br-int": (
+            "NXT_TLV_TABLE_REPLY (xid=0x2):\n max option space=256 max fields=64\n\n"
+            " mapping table:\n  class  type  length  match field\n"
+            "  0x102  0x80       8  tun_metadata0\n"
+        ),
+    }
+    program = read_node(write(tmp_path, files)).bridges[0].program
+    assert program is not None
+    assert str(program.names.tlv_map) == "{class=0x102,type=0x80,len=8}->tun_metadata0"
 
 
 def test_of_several_dumps_the_highest_version_counts(tmp_path: Path) -> None:
