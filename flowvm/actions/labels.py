@@ -21,8 +21,6 @@ from flowvm.fields import (
     ETH_TYPE_IPV6,
     ETH_TYPE_MPLS,
     ETH_TYPE_MPLS_MCAST,
-    ETH_TYPE_QINQ,
-    ETH_TYPE_VLAN,
     NW_TOS_BITS,
     NW_TTL_BITS,
     PACKET_TYPE_BITS,
@@ -119,10 +117,7 @@ class PushLabel(Operation):
             fail_for_labels(run, packets[full], f"an MPLS {what}")
         linkless = value(run.columns, packets, PACKET_TYPE_BITS) != 0
         run.stop_unsupported(packets[linkless & ~full], _LINKLESS)
-        # Where the label goes depends on whether the datapath has looked at the frame since.
-        behind = has_eth_type(run.columns, packets, ETH_TYPE_VLAN, ETH_TYPE_QINQ)
-        run.stop_unsupported(packets[behind], "push_mpls before a VLAN tag that is not looked at")
-        going = ~full & ~linkless & ~behind
+        going = ~full & ~linkless
         first, more = (count == 0) & going, (count > 0) & going
         run.emissions.commit(packets[first])
         push_first(run, packets[first], operands[0, first], stack[:, first])

@@ -23,9 +23,18 @@ from flowvm.conntrack.nat import Translation, UnpredictableError
 from flowvm.conntrack.request import Request, Tracking
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
-from flowvm.fields import ETH_TYPE_BITS, NW_FRAG_BITS, NW_PROTO_BITS, PACKET_TYPE_BITS
+from flowvm.fields import (
+    ETH_TYPE_BITS,
+    ETH_TYPE_QINQ,
+    ETH_TYPE_VLAN,
+    NW_FRAG_BITS,
+    NW_PROTO_BITS,
+    PACKET_TYPE_BITS,
+)
+from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
 from flowvm.packet.encode import keep_network, rewrite
 from flowvm.packet.frames import Frames
+from flowvm.packet.keys import count_tags
 from flowvm.packet.layout import NOWHERE
 from flowvm.packet.translate import packet_columns, translate
 from flowvm.pipeline.ct_columns import set_tracking
@@ -104,6 +113,13 @@ class World:
         leg.path = self.guide.take(leg)
         self.journal.legs.append(leg)
         Traveller(self, leg).go()
+
+
+def _has_tag_behind(columns: NDArray[np.uint64]) -> bool:
+    """Whether a packet has more tags than the datapath finds when it looks at it anew."""
+    tags = int(count_tags(columns[Column.VLAN : Column.VLAN + 1])[0])
+    behind = int(columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
+    return tags > DEFAULT_VLAN_LIMIT or behind in (ETH_TYPE_VLAN, ETH_TYPE_QINQ)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -414,7 +430,8 @@ class Traveller:
         columns = self._header(self._commit)
         if not self._decoded:
             self._packet_type = int(packet_types_of([columns])[0])
-        if (self._translated and self._pretended is None) or self._decoded:
+        anew = (self._translated and self._pretended is None) or _has_tag_behind(columns)
+        if anew or self._decoded:
             columns[Column.ETH_SRC :] = packet_columns(self._frame, self._packet_type)
         columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
         columns[Column.PACKET_TYPE] = self._packet_type << PACKET_TYPE_BITS.shift
