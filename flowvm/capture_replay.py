@@ -283,19 +283,20 @@ class _Replay:
             tlv_map=self._switch.names.tlv_map,
         )
         for number, (arrival, count) in enumerate(zip(self._arrivals, self.by_input, strict=True)):
-            mine = np.flatnonzero(inputs == number)
-            count.add(len(mine), int(lengths[mine].sum()))
+            mine = np.flatnonzero(inputs == number) if len(self._arrivals) > 1 else slice(None)
+            count.add(len(inputs[mine]), int(lengths[mine].sum()))
             for column, value in arrival.metadata.items():
                 packets.columns[column, mine] = value
         result = self._switch.run(packets)
         self.tally.add(result, self._ports[inputs], lengths)
 
-        lost = np.flatnonzero(np.isin(result.verdicts, (Verdict.DROP, Verdict.ERROR)))
+        verdicts = result.verdicts
+        lost = np.flatnonzero((verdicts == Verdict.DROP) | (verdicts == Verdict.ERROR))
         self._outputs.drop(records.take(lost))
         emissions = result.emissions
         for port, mine in _by_port(emissions.port):
             sources = emissions.packet[mine]
-            left = emissions.frames.take(mine)
+            left = emissions.frames if isinstance(mine, slice) else emissions.frames.take(mine)
             longer = left.lengths - lengths[sources]
             # What the capture had not kept of a packet is not there to be written.
             kept = np.clip(records.frames.lengths[sources] + longer, 0, left.lengths)
@@ -309,10 +310,10 @@ class _Replay:
             self.tally.add_sent(port, left.lengths)
 
 
-def _by_port(ports: Index) -> Iterator[tuple[int, Index]]:
+def _by_port(ports: Index) -> Iterator[tuple[int, Index | slice]]:
     """Each of ``ports``, ascending, and where it stands there."""
     if len(ports) and (ports == ports[0]).all():
-        yield int(ports[0]), np.arange(len(ports))
+        yield int(ports[0]), slice(None)
         return
     order = np.argsort(ports, kind="stable")
     found, firsts = np.unique(ports[order], return_index=True)

@@ -78,6 +78,8 @@ class Tally:
 
     def _add_drops(self, result: Result, lengths: Numbers) -> None:
         dropped = np.flatnonzero(result.verdicts == Verdict.DROP)
+        if not len(dropped):
+            return
         whys = np.where(result.last_rule[dropped] < 0, 1, 2)
         whys[result.frames.lengths[dropped] < ETHERNET_HEADER] = 0
         keys = result.last_table[dropped].astype(np.int64) * 3 + whys

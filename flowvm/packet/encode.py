@@ -167,7 +167,9 @@ def _commit(
             layout = None
         whole = (frames.lengths >= ETH_HEADER) | linkless
     linked, tagged, deep = (
-        np.flatnonzero(whole & _any_differs(before, after, group & frozenset(written)))
+        np.flatnonzero(whole & _any_differs(before, after, changing))
+        if (changing := group & frozenset(written))
+        else np.zeros(0, np.int64)
         for group in (_ADDRESSES, _TAGS, _DEEP)
     )
     if linkless is not None:

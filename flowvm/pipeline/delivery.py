@@ -178,8 +178,11 @@ class Delivery:
         """The frame of each of ``packets`` at a commit of each."""
         if not (commits >= 0).any():
             return self.frames.take(packets)
-        depth = np.full(len(self.paths), _NO_COMMIT, np.int64)
-        np.maximum.at(depth, packets, commits)
+        if np.array_equal(packets, np.arange(len(self.paths))):
+            depth = commits
+        else:
+            depth = np.full(len(self.paths), _NO_COMMIT, np.int64)
+            np.maximum.at(depth, packets, commits)
         built = [self.frames]
         # Where the frame of a packet is at its latest commit but so many.
         place = [np.full(len(self.paths), -1, np.int64) for _ in range(int(depth.max()) + 1)]
@@ -192,9 +195,11 @@ class Delivery:
             for earlier in range(number):
                 mine = parents == earlier
                 sources[mine] = place[earlier][some[mine]]
-            before = self._headers(some, parents)
+            arrived = len(some) == len(self.paths) and bool((parents == _NO_COMMIT).all())
+            before = self.columns if arrived else self._headers(some, parents)
             after = self._headers(some, np.full(len(some), number))
             if Column.MPLS in self._written_columns:
+                before = before.copy()
                 for earlier, base in enumerate(bases):
                     mine = parents == earlier
                     before[:, mine] = keep_network(before[:, mine], base[:, some[mine]])

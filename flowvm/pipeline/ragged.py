@@ -52,6 +52,8 @@ class Ragged:
         """The entries of each of ``owners`` in turn, and the position in ``owners`` of each."""
         starts = self.starts[owners]
         counts = self.starts[owners + 1] - starts
+        if (counts == 1).all():
+            return starts, np.arange(len(owners))
         return ranges(starts, counts), np.repeat(np.arange(len(owners)), counts)
 
     def owner_of_entries(self) -> NDArray[np.int64]:
