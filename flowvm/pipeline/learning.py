@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from flowvm.pipeline.refreshes import Refreshed
     from flowvm.pipeline.state import State
 
+_COLUMNS = tuple(Column)
+
 KEEP_COOKIE = (1 << 64) - 1
 """A learned cookie that leaves the cookie of an existing flow alone (OVS_BE64_MAX)."""
 
@@ -63,7 +65,7 @@ class LearnTemplate:
         """The learned flow with this key (its words in the order of the target's columns)."""
         mask = self.target.mask
         words = {
-            Column(column): (value, bits)
+            _COLUMNS[column]: (value, bits)
             for column, value, bits in zip(mask.columns, key, mask.masks, strict=True)
         }
         return Flow(

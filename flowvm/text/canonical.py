@@ -8,7 +8,7 @@ Open vSwitch 3.1's lib/match.c.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
 from flowvm.fields import (
@@ -60,6 +60,16 @@ _NETWORKS = {
     ETH_TYPE_MPLS: "mpls",
     ETH_TYPE_MPLS_MCAST: "mplsm",
 }
+_COLUMNS = tuple(Column)
+_PLAIN = frozenset(
+    (
+        *(Column.IN_PORT, Column.METADATA, Column.TUN_ID, Column.ETH_SRC, Column.ETH_DST),
+        *map(Column, range(Column.XREG0, Column.XREG7 + 1)),
+        *map(Column, range(Column.IPV4, Column.IPV6_DST_LOW + 1)),
+    )
+)
+"""Columns whose values do not decide which terms there are."""
+
 _REGS = tuple(f"reg{i}" for i in range(N_REGS))
 _ARPS = (ETH_TYPE_ARP, ETH_TYPE_RARP)
 _CT_STATE_MASK = 0xFF
@@ -91,7 +101,7 @@ def format_words(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> str:
 def _get(words: Words, bits: Bits) -> tuple[int, int]:
     value = mask = 0
     for i in range(bits.n_columns):
-        v, m = words.get(Column(bits.column + i), (0, 0))
+        v, m = words.get(_COLUMNS[bits.column + i], (0, 0))
         value, mask = value << 64 | v, mask << 64 | m
     ones = (1 << bits.width) - 1
     return value >> bits.shift & ones, mask >> bits.shift & ones
@@ -132,8 +142,42 @@ def _whole(words: _Matched, *spellings: str) -> Iterator[FieldMatch]:
         yield FieldMatch(term.field, term.value, term.field.full_mask, term.spelling)
 
 
-def _terms(given: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
-    words = _Matched(given)
+def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
+    """The terms of the match on ``words``. Flows that differ in values only have the same."""
+    outline = _outline(
+        tuple(
+            (column, 0 if column in _PLAIN else value, mask)
+            for column, (value, mask) in words.items()
+        ),
+        tlv_map,
+    )
+    for term, bits in outline:
+        if bits is None:
+            yield term
+        else:
+            assert isinstance(term, FieldMatch)
+            value = _get(words, bits)[0] & term.mask
+            yield FieldMatch(term.field, value, term.mask, term.spelling)
+
+
+@lru_cache(1 << 10)
+def _outline(
+    words: tuple[tuple[Column, int, int], ...], tlv_map: TlvMap
+) -> tuple[tuple[MatchTerm | str, Bits | None], ...]:
+    """The terms for words of which those in ``_PLAIN`` are yet to be filled in.
+
+    With each of these terms comes where its value is.
+    """
+    found = _Matched({column: (value, mask) for column, value, mask in words})
+    return tuple((term, _plain_bits(term)) for term in _all_terms(found, tlv_map))
+
+
+def _plain_bits(term: MatchTerm | str) -> Bits | None:
+    bits = term.field.bits if isinstance(term, FieldMatch) else None
+    return bits if bits is not None and bits.column in _PLAIN else None
+
+
+def _all_terms(words: _Matched, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
     eth_type, eth_type_mask = _named(words, "eth_type")
     nw_proto, nw_proto_mask = _named(words, "nw_proto")
     yield from _field(words, "pkt_mark", "recirc_id", "dp_hash")
