@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from flowvm.packet.batch import PacketBatch
@@ -25,10 +23,9 @@ output:NXM_OF_IN_PORT[]),resubmit(,1)
 
 
 @pytest.fixture(autouse=True)
-def _any_number_is_many(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _any_number_is_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget as soon as there is anything to forget."""
     monkeypatch.setattr(reclaim, "MANY", 1)
-    return
 
 
 def send(to: Switch, second: int, senders: range) -> list[int]:
