@@ -118,6 +118,14 @@ def needed_to_rewrite(written: Collection[Column]) -> frozenset[Column]:
     return frozenset(needed)
 
 
+def is_shallow(written: Collection[Column]) -> bool:
+    """Whether changes of ``written`` columns are of addresses and tags only.
+
+    Then :func:`rewrite` looks at the written columns alone, whatever else a key holds.
+    """
+    return _DEEP.isdisjoint(written)
+
+
 def rewrite(
     frames: Frames,
     before: U64,

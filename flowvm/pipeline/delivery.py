@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flowvm.columns import Column
 from flowvm.packet.decode import blank_columns
-from flowvm.packet.encode import keep_network, needed_to_rewrite, rewrite
+from flowvm.packet.encode import is_shallow, keep_network, needed_to_rewrite, rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.layers import Contexts
 from flowvm.pipeline.emission import UNLIMITED
@@ -188,6 +188,7 @@ class Delivery:
         place = [np.full(len(self.paths), -1, np.int64) for _ in range(int(depth.max()) + 1)]
         bases: list[NDArray[np.uint64]] = []
         n_built = len(self.frames)
+        shallow = is_shallow(self._written_columns)
         for number, places in enumerate(place):
             some = np.flatnonzero(depth >= number)
             parents = self.commits["parent"][self.commits.starts[self.paths[some]] + number]
@@ -195,11 +196,12 @@ class Delivery:
             for earlier in range(number):
                 mine = parents == earlier
                 sources[mine] = place[earlier][some[mine]]
-            arrived = len(some) == len(self.paths) and bool((parents == _NO_COMMIT).all())
-            before = self.columns if arrived else self._headers(some, parents)
+            if shallow and len(some) == len(self.paths) and (parents == _NO_COMMIT).all():
+                before = self.columns
+            else:
+                before = self._headers(some, parents)
             after = self._headers(some, np.full(len(some), number))
             if Column.MPLS in self._written_columns:
-                before = before.copy()
                 for earlier, base in enumerate(bases):
                     mine = parents == earlier
                     before[:, mine] = keep_network(before[:, mine], base[:, some[mine]])
