@@ -52,6 +52,7 @@ ovs-vsctl -t 60 list-br | while IFS= read -r bridge; do
     done
     keep "ovs-appctl_fdb.show_$name" ovs-appctl fdb/show "$bridge"
 done
+keep ovs-appctl_dpif.show ovs-appctl dpif/show
 
 ovs-appctl dpctl/dump-dps | while IFS= read -r datapath; do
     keep ovs-appctl_dpctl.dump-conntrack_-s ovs-appctl dpctl/dump-conntrack -s "$datapath"

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     METERS = "ovs-ofctl dump-meters"
     TLV_MAP = "ovs-ofctl dump-tlv-map"
     FDB = "ovs-appctl fdb/show"
+    DPIF_SHOW = "ovs-appctl dpif/show"
     CONNTRACK = "ovs-appctl dpctl/dump-conntrack"
     ADDRESSES = "ip addr"
     NAMESPACES = "ip netns"
@@ -76,6 +77,7 @@ _VERBS: dict[str, tuple[tuple[re.Pattern[str], Kind], ...]] = {
         "ovs-vsctl": (("show", Kind.VSCTL_SHOW), ("list", Kind.LIST)),
         "ovs-appctl": (
             (r"fdb[./\s_-]show", Kind.FDB),
+            (r"dpif[./\s_-]show", Kind.DPIF_SHOW),
             (r"dpctl[./\s_-]dump-conntrack", Kind.CONNTRACK),
         ),
         "ovs-dpctl": (("dump-conntrack", Kind.CONNTRACK),),
@@ -96,7 +98,9 @@ _PLAIN = (
 _IN_NAMESPACE = re.compile(rf"(?P<name>.+?){_GAP}ip{_GAP}(?P<rest>.*)\Z")
 _TRAILING_SHOW = re.compile(r"(?:show|list|ls)\Z")
 _ONE_SUBJECT = frozenset({Kind.FLOWS, Kind.SHOW, Kind.PORTS_DESC, Kind.GROUPS, Kind.METERS})
-_OF_NOTHING = frozenset({Kind.VSCTL_SHOW, Kind.NAMESPACES, Kind.BRCTL, Kind.BRIDGE_LINK})
+_OF_NOTHING = frozenset(
+    {Kind.VSCTL_SHOW, Kind.DPIF_SHOW, Kind.NAMESPACES, Kind.BRCTL, Kind.BRIDGE_LINK}
+)
 
 
 def recognise(path: str) -> Output | None:

@@ -22,13 +22,14 @@ from flowvm.names import Ports
 from flowvm.network.commands import Kind, recognise, same_name
 from flowvm.network.database import Database
 from flowvm.network.endpoints import Linux
-from flowvm.network.files import StoredFile, read_files
+from flowvm.network.files import read_files
 from flowvm.network.model import Bridge, Interface, Missing, Node, Port
 from flowvm.network.ovsdb import read_database
 from flowvm.network.sources import Sources, parsed
 from flowvm.pipeline.compile_groups import with_groups
 from flowvm.pipeline.program import Program
 from flowvm.port_settings import PortSettings
+from flowvm.text.dpif_show import parse_dpif_show
 from flowvm.text.dump import parse_dump
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.fdb import parse_fdb
@@ -40,6 +41,7 @@ from flowvm.text.vsctl_list import parse_vsctl_list
 from flowvm.text.vsctl_show import parse_vsctl_show
 
 _T = TypeVar("_T")
+_SYSTEM = re.compile(r"^\s*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s*$", re.MULTILINE)
 _WORDS = frozenset({b"NORMAL", b"group:", b"meter:", b"ct(", b"tun_metadata"})
 _OF_BRIDGES = (Kind.SHOW, Kind.PORTS_DESC, Kind.FLOWS, Kind.GROUPS, Kind.METERS, Kind.FDB)
 
@@ -58,7 +60,8 @@ def read_node(
     (:mod:`flowvm.network.commands`). ``name`` is what the node is called, by default as the source.
 
     A line that cannot be read raises FlowSyntaxError; if ``lenient``, it is left out, and told in
-    ``Node.errors``. Raises NodeError if there is nothing that flowvm reads, and OSError.
+    ``Node.errors``. Raises NodeError if there is nothing that flowvm reads, or if it is of more
+    than one node, and OSError.
     """
     files = read_files(source, lambda path: recognise(path) is not None)
     if not files:
@@ -66,7 +69,21 @@ def read_node(
             f"{source}: no file here is named after the command that printed it, such as"
             ' "ovs-vsctl show" or "ovs-ofctl dump-flows br-int"'
         )
-    return _Reader(files, lenient).node(name or _stem(source.name))
+    sources = Sources(files)
+    _check_one_node(sources)
+    return _Reader(sources, lenient).node(name or _stem(source.name))
+
+
+def _check_one_node(sources: Sources) -> None:
+    """Raise NodeError if several nodes were gathered here: their files would be mixed up."""
+    systems: dict[str, str] = {}
+    for source in sources.all(Kind.VSCTL_SHOW):
+        found = _SYSTEM.search(source.text())
+        if found is not None:
+            systems.setdefault(found[1], source.label)
+    if len(systems) > 1:
+        files = ", ".join(systems.values())
+        raise NodeError(f"these are files of several nodes, each of which is to be given: {files}")
 
 
 def _stem(name: str) -> str:
@@ -76,8 +93,8 @@ def _stem(name: str) -> str:
 class _Reader:
     """What the files of one node say, what they lack, and which lines cannot be read."""
 
-    def __init__(self, files: list[StoredFile], lenient: bool) -> None:
-        self._sources = Sources(files)
+    def __init__(self, sources: Sources, lenient: bool) -> None:
+        self._sources = sources
         self._lenient = lenient
         self._missing: list[Missing] = []
         self._errors: list[FlowSyntaxError] = []
@@ -157,6 +174,7 @@ class _Reader:
                 "FLOOD and ALL are unsupported, and every port is taken to be up",
                 name,
             )
+            bridge = self._numbered(bridge)
         elif not bridge.settings_known:
             bridge = replace(bridge, ports=tuple(_unconfigured(ports)))
         bridge = bridge.numbered(ports or {})
@@ -177,6 +195,13 @@ class _Reader:
                 name,
             )
         return replace(bridge, macs=macs or ())
+
+    def _numbered(self, bridge: Bridge) -> Bridge:
+        """The bridge with the numbers of ``dpif/show`` for ports that have none."""
+        shown = (self._read(Kind.DPIF_SHOW, "", parse_dpif_show) or {}).get(bridge.name, {})
+        if not bridge.settings_known:
+            return replace(bridge, ports=tuple(_unconfigured(shown)))
+        return bridge.numbered({**shown, **_numbers(bridge)})
 
     def _program(
         self, bridge: Bridge, ports: Mapping[str, int] | None, used: _Uses

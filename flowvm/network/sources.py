@@ -74,6 +74,10 @@ class Sources:
         wanted = set(kinds)
         return sorted({s.output.subject for s in self._all if s.output.kind in wanted})
 
+    def all(self, kind: Kind) -> list[Source]:
+        """All files of a kind that are no failure, whatever they are about."""
+        return [s for s in self._all if s.output.kind is kind and s.failure() is None]
+
     def find(self, kind: Kind, subject: str = "") -> tuple[Source | None, str]:
         """The best file of a kind about ``subject``; if there is none, what is the matter."""
         why = "is not there"

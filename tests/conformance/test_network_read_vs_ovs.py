@@ -200,3 +200,14 @@ def _as_installed(ovs: OpenVSwitch) -> None:
     pid = (ovs.directory / "vswitchd.pid").read_text().strip()
     (ovs.directory / "ovs-vswitchd.pid").symlink_to("vswitchd.pid")
     (ovs.directory / f"ovs-vswitchd.{pid}.ctl").symlink_to("vs.ctl")
+
+
+def test_the_datapath_tells_the_same_numbers(switch: OpenVSwitch, tmp_path: Path) -> None:
+    """``dpif/show`` in place of ``ovs-ofctl show``."""
+    shown = {"ovs-vsctl show": switch.vsctl("show")}
+    datapath = write(tmp_path / "a", shown | {"ovs-appctl_dpif.show": switch.ctl.call("dpif/show")})
+    tables = plain(read_node(write(tmp_path / "list", listed(switch, "list"))).bridges)
+    for bridge in plain(read_node(datapath).bridges).values():
+        for port, whole in zip(bridge.ports, tables[bridge.name].ports, strict=True):
+            assert port.settings.interfaces == whole.settings.interfaces
+            assert port.settings.interfaces

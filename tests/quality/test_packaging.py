@@ -41,6 +41,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_all_it_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     needed = {"py.typed", "grammar/openflow.lark", "examples/br-tun.txt", "testing/__init__.py"}
+    needed |= {"network/collect.sh", "examples/gre/compute/ovs-vsctl_show"}
     assert {f"flowvm/{name}" for name in needed} <= names
     assert not any(name.startswith(("tests", "bench")) for name in names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "flowvm").rglob("*.py")}

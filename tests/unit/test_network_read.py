@@ -206,6 +206,40 @@ def test_without_a_database_ports_have_names_and_numbers_only(tmp_path: Path) ->
     assert "ovs-vsctl show is not there" in missing(node)
 
 
+DPIF_SHOW = """\
+system@ovs-system: hit:1 missed:2
+  br-tun:
+    gre-1 8/3: (gre: key=flow, remote_ip=10.0.0.2)
+    patch-int 7/none: (patch: peer=patch-tun)
+"""
+
+
+def test_the_datapath_tells_numbers_as_well(tmp_path: Path) -> None:
+    """Where ``ovs-ofctl show`` does not, with or without a database."""
+    files = {name: text for name, text in NODE.items() if name != "ovs-ofctl show br-tun"}
+    files["ovs-appctl_dpif.show"] = DPIF_SHOW
+    tunnels = read_node(write(tmp_path / "a", files)).bridges[1]
+    assert [port.settings.interfaces for port in tunnels.ports] == [(7,), (8,), ()]
+    del files["ovs-vsctl show"]
+    tunnels = read_node(write(tmp_path / "b", files)).bridges[1]
+    assert [port.settings for port in tunnels.ports] == [
+        PortSettings("gre-1", (8,)),
+        PortSettings("patch-int", (7,)),
+    ]
+    with pytest.raises(FlowSyntaxError, match="no bridge is described here"):
+        read_node(write(tmp_path / "c", files | {"ovs-appctl_dpif.show": "what?\n"}))
+
+
+def test_files_of_two_nodes_are_no_node(tmp_path: Path) -> None:
+    """They would be mixed up."""
+    other = {name: text.replace("ec1c2d1d", "fc1c2d1d") for name, text in NODE.items()}
+    directory = write(tmp_path, {f"a/{name}": text for name, text in NODE.items()})
+    write(tmp_path, {f"b/{name}": text for name, text in other.items()})
+    with pytest.raises(NodeError, match="files of several nodes"):
+        read_node(directory)
+    assert read_node(directory / "a").name == "a"
+
+
 def test_names_without_numbers_stand_for_ports(tmp_path: Path) -> None:
     """A ``--names`` dump without ``ovs-ofctl show``: the ports have the numbers of its names."""
     files = {
