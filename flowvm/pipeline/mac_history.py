@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class MacHistory:
-    """Addresses seen on ports, in order: by which of some packets, and what they changed.
+    """Addresses seen on ports, in order: by which of ``n`` packets, and what they changed.
 
     ``since`` has for each of the distinct ``altered`` keys the first packet after which a lookup
     finds another port than before.
     """
 
+    n: int
     packets: Numbers
     keys: Keys
     ports: Numbers
@@ -53,6 +54,7 @@ class MacHistory:
         new = np.sort(packets[order[begins & (before == NO_PORT)]])
         room = max(table.max_entries - len(table), 0)
         return cls(
+            len(path_of),
             packets,
             keys,
             ports,

@@ -89,6 +89,13 @@ class MacTable:
     def _at(self, column: Numbers, rows: Numbers) -> Numbers:
         return column[rows] if len(column) else np.full(len(rows), NO_PORT)
 
+    def has_room_for(self, keys: Keys) -> bool:
+        """Whether no entry has to go for entries of all ``keys`` to be there."""
+        if self._count + len(keys) <= self.max_entries:
+            return True
+        new = np.unique(keys[self.ports_of(keys) == NO_PORT])
+        return self._count + len(new) <= self.max_entries
+
     def rows(self, second: int) -> list[MacEntry]:
         """The entries, those used longest ago first, as of ``second``."""
         alive = np.flatnonzero(self._port != NO_PORT)
@@ -125,8 +132,7 @@ class MacTable:
 
         ``gratuitous`` marks gratuitous ARP packets. None of ``keys`` may be static.
         """
-        new = self.ports_of(keys) == NO_PORT
-        if self._count + len(np.unique(keys[new])) <= self.max_entries:
+        if self.has_room_for(keys):
             self._learn(keys, ports, seconds, gratuitous)
             return keys[:0]
         evicted: list[Keys] = []

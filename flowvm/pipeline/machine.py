@@ -192,6 +192,8 @@ class Machine:
             run.halted[short] = True
             run.run()
             return Paths.of(run), np.arange(len(numbers))
+        if self._forget_crowded(int(path_of[0])):
+            path_of = cache.paths_of(numbers)
         unknown = np.flatnonzero(path_of < 0)
         if len(unknown):
             _, first = np.unique(numbers[unknown], return_index=True)
@@ -202,6 +204,20 @@ class Machine:
             path_of = cache.paths_of(numbers)
         assert cache.paths is not None
         return cache.paths, path_of
+
+    def _forget_crowded(self, path: int) -> bool:
+        """Forget a known path if the MAC table has no room any more for what it teaches.
+
+        Which entries go for that depends on all that happened before.
+        """
+        macs, paths = self.state.macs, self._cache.paths
+        if path < 0 or macs is None or paths is None or not paths.sightings.counts_of(path):
+            return False
+        entries = slice(*paths.sightings.starts[path : path + 2].tolist())
+        if macs.has_room_for(paths.sightings["key"][entries]):
+            return False
+        self._cache.drop(np.arange(len(paths)) == path)
+        return True
 
     def _examples(self, columns: NDArray[np.uint64], packets: NDArray[np.int64]) -> Columns:
         """What matters of ``packets``; all the rest is zero, for no path depends on it."""
@@ -268,6 +284,7 @@ class Machine:
         """
         state = self.state
         good = self._before_outlived(steps, steps.before_volatile())
+        seen: MacHistory | None = None
         if state.macs is not None:
             seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
             good = min(seen.fitting, seen.first_misled(steps.paths, steps.path_of[:good]))
@@ -291,8 +308,9 @@ class Machine:
                 self._refreshes.forget()
             else:
                 self._refreshes.look(state, steps.paths.learned)
-        if state.macs is not None:
-            seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
+        if state.macs is not None and seen is not None:
+            if good < seen.n:
+                seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
             self._cache.drop_consulting(seen.apply(state.macs, steps.times))
         for cut in steps.paths.cuts:
             self._cut_timeouts(steps, good, cut)
@@ -402,7 +420,7 @@ class _Guide:
     def _find(self, columns: NDArray[np.uint64]) -> int:
         cache = self._machine._cache
         path = cache.path_of_one(columns)
-        if path < 0:
+        if path < 0 or self._machine._forget_crowded(path):
             self.settle()
             batch = columns[:, None]
             run = Run(self._machine.state, self._machine._examples(batch, np.zeros(1, np.int64)))

@@ -152,16 +152,21 @@ def arrivals(draw: st.DrawFn) -> Arrival:
     elif body == "partial":
         rest = bytes.fromhex("8100") + bytes(draw(st.sampled_from((0, 2))))
     else:
-        rest = draw(_arp())
+        rest = draw(_arps)
     wait = draw(st.sampled_from((*(0,) * 18, 1, 3, 16)))
     port = draw(st.sampled_from((*range(1, N_PORTS + 1), LOCAL)))
     return Arrival(wait, port, addresses + tags + rest)
 
 
-@st.composite
-def _arp(draw: st.DrawFn) -> bytes:
-    operation = draw(st.sampled_from((1, 1, 2, 3, 257)))
-    sender, target = draw(st.sampled_from(((1, 1), (1, 2))))
+_arps = st.builds(
+    lambda operation, target: arp(operation, 1, target),
+    st.sampled_from((1, 1, 2, 3, 257)),
+    st.sampled_from((1, 2)),
+)
+
+
+def arp(operation: int, sender: int, target: int) -> bytes:
+    """What comes after the addresses of an ARP packet between two of 10.0.0.0/24."""
     return (
         bytes.fromhex("0806 0001 0800 06 04")
         + operation.to_bytes(2, "big")
@@ -171,6 +176,32 @@ def _arp(draw: st.DrawFn) -> bytes:
         + bytes((10, 0, 0, target))
         + bytes(18)
     )
+
+
+def plain_layout(mac_table_size: int = 8192) -> Layout:
+    """Trunks that carry all VLANs, and no other flow than NORMAL."""
+    ports = [PortSettings(f"n{number}", (number,)) for number in range(1, N_PORTS + 1)]
+    ports.append(PortSettings(BRIDGE, (LOCAL,)))
+    settings = BridgeSettings(tuple(ports), mac_table_size=mac_table_size)
+    return Layout(settings, frozenset(), "actions=NORMAL")
+
+
+def crowded(random: Random, n: int) -> list[Arrival]:
+    """Packets among more hosts than a small table holds, many of which say where they are."""
+    some = []
+    for _ in range(n):
+        source, destination = random.choice(CROWD), random.choice(CROWD)
+        kind = random.random()
+        if kind < 0.3:
+            destination, body = GROUP_ADDRESSES[0], arp(random.choice((1, 2)), 1, 1)
+        elif kind < 0.4:
+            destination, body = GROUP_ADDRESSES[0], arp(1, 1, 2)
+        else:
+            body = bytes.fromhex("9999") + bytes(46)
+        frame = destination.to_bytes(6, "big") + source.to_bytes(6, "big") + body
+        port = random.choice((1, 1, 2, 2, 3, 4))
+        some.append(Arrival(random.choice((0,) * 15 + (1,)), port, frame))
+    return some
 
 
 class NormalPair:

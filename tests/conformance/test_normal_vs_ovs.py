@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -19,7 +20,15 @@ from hypothesis import strategies as st
 from flowvm.port_settings import MacEntry
 
 from ..oracle import OpenVSwitch
-from .normal_cases import Arrival, Layout, NormalPair, arrivals, static_entries
+from .normal_cases import (
+    Arrival,
+    Layout,
+    NormalPair,
+    arrivals,
+    crowded,
+    plain_layout,
+    static_entries,
+)
 
 pytestmark = pytest.mark.oracle
 
@@ -60,6 +69,13 @@ def test_normal_does_as_in_open_vswitch(pair: NormalPair, layout: int) -> None:
         pair.play(some, at, static)
 
     check()
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_full_table_makes_room_as_in_open_vswitch(pair: NormalPair, number: int) -> None:
+    """Which entries go, those of ports with equally many too, and in which order they stand."""
+    pair.arrange(plain_layout(mac_table_size=10))
+    pair.play(crowded(Random(number), 100), 50)
 
 
 @pytest.mark.parametrize("layout", range(100, 106))
