@@ -9,6 +9,7 @@ from flowvm.network.model import Bridge, Endpoint, Interface, Node, Port
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.port_settings import PortSettings, VlanMode
 from flowvm.text.dump import parse_dump
+from flowvm.text.tlv_map import parse_tlv_map
 
 
 def interface(name: str, ofport: int, type: str = "", **options: str) -> Interface:
@@ -22,7 +23,11 @@ def patch(name: str, ofport: int, peer: str) -> Interface:
 
 
 def bridge(
-    name: str, flows: str | None, *interfaces: Interface, tags: Mapping[str, int] | None = None
+    name: str,
+    flows: str | None,
+    *interfaces: Interface,
+    tags: Mapping[str, int] | None = None,
+    tlv_map: str | None = None,
 ) -> Bridge:
     """A bridge with a port for each interface; ``tags`` are those of access ports."""
     ports = tuple(
@@ -41,7 +46,8 @@ def bridge(
     if flows is not None:
         parsed = parse_dump(flows).flows
         numbers = {one.name: one.ofport for one in interfaces if one.ofport is not None}
-        program = compile_flows(parsed, flow_names(parsed, Ports(numbers)))
+        options = None if tlv_map is None else parse_tlv_map(tlv_map)
+        program = compile_flows(parsed, flow_names(parsed, Ports(numbers), options))
     return Bridge(name, ports, program)
 
 

@@ -16,6 +16,7 @@ from flowvm.protocols import UDP
 _GRE = 47
 _TRANSPARENT_ETHERNET = 0x6558
 _GRE_CSUM, _GRE_KEY = 0x8000, 0x2000
+_GENEVE_OAM, _GENEVE_CRITICAL = 0x80, 0x40
 _VXLAN_VNI_IS_VALID = 0x0800_0000
 _DONT_FRAGMENT = 0x4000
 _UDP_HEADER = 8
@@ -48,7 +49,7 @@ def _payload(outer: Outer, frame: bytes, src_port: int) -> bytes:
         case "vxlan":
             head = struct.pack("!II", _VXLAN_VNI_IS_VALID, (outer.key or 0) << 8)
         case _:
-            head = struct.pack("!HHI", 0, _TRANSPARENT_ETHERNET, (outer.key or 0) << 8)
+            head = _geneve(outer)
     return _udp(outer, head + frame, src_port)
 
 
@@ -60,6 +61,19 @@ def _gre(outer: Outer, frame: bytes) -> bytes:
         return head + key + frame
     told = checksum(head + bytes(4) + key + frame)
     return head + struct.pack("!HH", told, 0) + key + frame
+
+
+def _geneve(outer: Outer) -> bytes:
+    options = b"".join(
+        struct.pack("!HBB", *(option.kind or (0, 0)), len(option.data) // 4) + option.data
+        for option in outer.options
+    )
+    flags = len(options) // 4 << 8
+    flags |= (_GENEVE_OAM if outer.oam else 0) | (
+        _GENEVE_CRITICAL if any(option.is_critical for option in outer.options) else 0
+    )
+    vni = (outer.key or 0) << 8
+    return struct.pack("!HHI", flags, _TRANSPARENT_ETHERNET, vni) + options
 
 
 def _udp(outer: Outer, payload: bytes, src_port: int) -> bytes:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.flow import ReservedPort
 from flowvm.network.departures import Departure, departures, has_steps, resubmits
 from flowvm.network.ends import arrival_at_edge, tag_at_edge
@@ -49,6 +50,7 @@ from flowvm.pipeline.result import Result, Verdict
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
 from flowvm.switch import Switch
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 from flowvm.trace import describe_flow, known_name, port_label, trace_on
 
 MAX_HOPS = 1000
@@ -315,6 +317,8 @@ class _Run:
             exit.fate, exit.text = Fate.CONTROLLER, "sent to the controller"
         elif wiring.is_patch(place):
             self._leave_by_patch(left, translation)
+        elif int(left.departure.columns[PACKET_TYPE_BITS.column]) >> PACKET_TYPE_BITS.shift:
+            exit.fate, exit.text = Fate.UNSUPPORTED, "a packet without an Ethernet header"
         elif (tunnel := wiring.tunnel(place)) is not None:
             self._leave_by_tunnel(left, tunnel, translation.tun_dst)
         elif (kind := wiring.other_tunnel(place)) is not None:
@@ -387,9 +391,6 @@ class _Run:
         if tunnel.unsupported is not None:
             exit.fate, exit.text = Fate.UNSUPPORTED, f"tunnels with {tunnel.unsupported}"
             return
-        if tunnel.kind == "geneve" and columns[Column.TUN_METADATA_PRESENT]:
-            exit.fate, exit.text = Fate.UNSUPPORTED, "options of Geneve from node to node"
-            return
         dst = destination(tunnel, columns)
         if dst == came_to:
             exit.text = "Not tunneling to our own address"
@@ -403,7 +404,7 @@ class _Run:
             exit.text = f"the address that {node} sends from to {dst} is not known"
             return
         owner = self._wiring.owner(dst)
-        outer = exit.outer = wrap(tunnel, columns, src, dst)
+        outer = exit.outer = wrap(tunnel, columns, src, dst, self._tlv_map(exit.place))
         exit.outer_frame = encapsulate(
             outer,
             exit.frame,
@@ -420,12 +421,19 @@ class _Run:
         exit.fate = Fate.ON
         self._send(left, end, Via.TUNNEL, outer)
 
+    def _tlv_map(self, place: Place) -> TlvMap:
+        state = self._network.state(place.spot)
+        return NO_TLV_MAP if state is None else state.program.names.tlv_map
+
     def _send(self, left: _Left, place: Place, via: Via, outer: Outer | None) -> None:
         """Let a copy set out for a port of another bridge, where only its bytes arrive."""
         columns = _decoded(left.exit.frame)
         columns[Column.IN_PORT] = place.port
         if outer is not None:
-            unwrap(outer, columns)
+            problem = unwrap(outer, columns, self._tlv_map(place))
+            if problem is not None:
+                left.exit.fate, left.exit.text = Fate.DROPPED, problem
+                return
         self._waiting.append(
             _Arrival(place, left.exit.frame, columns, via, left.exit, left.ancestors)
         )

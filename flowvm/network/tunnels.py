@@ -6,7 +6,7 @@ Semantics: ovs-vswitchd.conf.db(5), "Tunnel Options", and Open vSwitch 3.1's ofp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -18,6 +18,7 @@ from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_BITS, ETH_TYPE_IP, ETH_TYPE_IPV6, NW_TOS_BITS, NW_TTL_BITS
 from flowvm.network.model import Interface
 from flowvm.text.values import TUN_FLAGS
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap, TlvOption
 
 Address = IPv4Address | IPv6Address
 
@@ -31,6 +32,7 @@ _DST_PORTS: Mapping[str, int] = {"gre": 0, "vxlan": 4789, "geneve": 6081}
 _KEY_BITS: Mapping[str, int] = {"gre": 32, "vxlan": 24, "geneve": 24}
 _DEFAULT_TTL = 64
 _NOT_EXECUTED = ("exts", "packet_type", "payload_type", "egress_pkt_mark", "seq")
+_CRITICAL = 0x80
 _CE, _ECT_0, _ECN, _DSCP = 3, 2, 3, 0xFC
 
 
@@ -88,8 +90,29 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedOption:
+    """An option that a packet has in a Geneve tunnel.
+
+    ``index`` is the field of the sender, which stands for class and type where no TLV map of the
+    sender tells them.
+    """
+
+    index: int
+    kind: tuple[int, int] | None
+    data: bytes
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether who does not know the option must drop the packet."""
+        return self.kind is not None and bool(self.kind[1] & _CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
 class Outer:
-    """What a tunnel puts around a packet; ``key`` is ``None`` for GRE without one."""
+    """What a tunnel puts around a packet; ``key`` is ``None`` for GRE without one.
+
+    ``oam`` and ``options`` only Geneve has.
+    """
 
     kind: str
     src: Address
@@ -100,10 +123,13 @@ class Outer:
     dont_fragment: bool
     csum: bool
     dst_port: int
+    oam: bool = False
+    options: tuple[CarriedOption, ...] = ()
 
     def __str__(self) -> str:
         key = "" if self.key is None else f", key {self.key:#x}"
-        return f"{self.kind} {self.src} > {self.dst}{key}"
+        options = f", {len(self.options)} options" if self.options else ""
+        return f"{self.kind} {self.src} > {self.dst}{key}{options}"
 
 
 def _address(interface: Interface, option: str) -> Address | Varying:
@@ -156,8 +182,17 @@ def source(tunnel: Tunnel, columns: NDArray[np.uint64]) -> Address | None:
     return tunnel.local
 
 
-def wrap(tunnel: Tunnel, columns: NDArray[np.uint64], src: Address, dst: Address) -> Outer:
-    """What the port puts around a packet with the headers ``columns``."""
+def wrap(
+    tunnel: Tunnel,
+    columns: NDArray[np.uint64],
+    src: Address,
+    dst: Address,
+    tlv_map: TlvMap = NO_TLV_MAP,
+) -> Outer:
+    """What the port puts around a packet with the headers ``columns``.
+
+    ``tlv_map`` is that of the bridge.
+    """
     key = tunnel.out_key
     if isinstance(key, Varying):
         key = int(columns[Column.TUN_ID])
@@ -188,7 +223,17 @@ def wrap(tunnel: Tunnel, columns: NDArray[np.uint64], src: Address, dst: Address
         tunnel.dont_fragment,
         tunnel.csum,
         tunnel.dst_port,
+        tunnel.kind == "geneve" and bool(int(columns[Column.TUN]) >> 48 & TUN_FLAGS["oam"]),
+        tuple(_options(columns, tlv_map)) if tunnel.kind == "geneve" else (),
     )
+
+
+def _options(columns: NDArray[np.uint64], tlv_map: TlvMap) -> Iterator[CarriedOption]:
+    for option, value in tlv_map.present(columns.tolist()):
+        kind = None
+        if option.option_class is not None and option.option_type is not None:
+            kind = option.option_class, option.option_type
+        yield CarriedOption(option.index, kind, value.to_bytes(option.length, "big"))
 
 
 def _tunnel_address(
@@ -234,8 +279,11 @@ def receiver(tunnels: Iterable[Tunnel], outer: Outer) -> int | None:
     return None if best is None else best[1]
 
 
-def unwrap(outer: Outer, columns: NDArray[np.uint64]) -> None:
-    """Let ``columns`` have the tunnel fields of a packet that came in ``outer``."""
+def unwrap(outer: Outer, columns: NDArray[np.uint64], tlv_map: TlvMap = NO_TLV_MAP) -> str | None:
+    """Let ``columns`` have the tunnel fields of a packet that came in ``outer``.
+
+    ``tlv_map`` is that of the bridge; returns why the packet is dropped, if it is.
+    """
     for column in TUNNEL_COLUMNS:
         columns[column] = 0
     columns[Column.TUN_ID] = outer.key or 0
@@ -250,4 +298,36 @@ def unwrap(outer: Outer, columns: NDArray[np.uint64]) -> None:
             columns[column + 1] = address & (1 << 64) - 1
     flags = 0 if outer.key is None else TUN_FLAGS["key"]
     flags |= TUN_FLAGS["csum"] if outer.csum else 0
+    flags |= TUN_FLAGS["oam"] if outer.oam else 0
     columns[Column.TUN] = flags << 48 | outer.tos << 40 | outer.ttl << 32
+    for carried in outer.options:
+        option = _mapped(carried, tlv_map)
+        if option is None:
+            if carried.is_critical:
+                return f"no tun_metadata for the critical option {_shown(carried)}"
+            continue
+        if option.length != len(carried.data):
+            return f"{option} for {len(carried.data)} bytes of option {_shown(carried)}"
+        row = tlv_map.rows[option.name]
+        value = int.from_bytes(carried.data, "big")
+        for column, word, _ in row.match_words(value, row.full_mask):
+            columns[column] |= np.uint64(word)
+    return None
+
+
+def _mapped(carried: CarriedOption, tlv_map: TlvMap) -> TlvOption | None:
+    """The field of the receiver for an option; the sender's, where not both have a TLV map."""
+    for option in tlv_map.options:
+        known = None not in (option.option_class, option.option_type)
+        if carried.kind is None or not known:
+            if option.index == carried.index:
+                return option
+        elif (option.option_class, option.option_type) == carried.kind:
+            return option
+    return None
+
+
+def _shown(carried: CarriedOption) -> str:
+    if carried.kind is None:
+        return f"of tun_metadata{carried.index}"
+    return f"class={carried.kind[0]:#x},type={carried.kind[1]:#x}"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from flowvm.network.journey import End, Exit, Hop, Journey
-from flowvm.network.tunnels import Outer
+from flowvm.network.tunnels import CarriedOption, Outer
 from flowvm.pipeline.rules import SECOND
 from flowvm.report.json import trace_object
 from flowvm.report.network_text import answer_lines
@@ -87,5 +87,16 @@ def _outer(outer: Outer, frame: bytes) -> dict[str, Any]:
         "ttl": outer.ttl,
         "df": outer.dont_fragment,
         "csum": outer.csum,
+        **({"options": [_option(option) for option in outer.options]} if outer.options else {}),
         "frame": frame.hex(),
+    }
+
+
+def _option(option: CarriedOption) -> dict[str, Any]:
+    kind = option.kind
+    return {
+        "field": f"tun_metadata{option.index}",
+        "class": None if kind is None else f"{kind[0]:#x}",
+        "type": None if kind is None else f"{kind[1]:#x}",
+        "data": option.data.hex(),
     }

@@ -37,7 +37,7 @@ BR_TUN = """
  table=0,priority=0 actions=drop
  table=1,priority=0,dl_dst=00:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,20)
  table=1,priority=0,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,21)
- table=2,priority=1,tun_id=0x{one:x} actions=mod_vlan_vid:{tag},resubmit(,10)
+ table=2,priority=1,tun_id=0x{one:x}{marked} actions=mod_vlan_vid:{tag},resubmit(,10)
  table=2,priority=0 actions=drop
  table=10,priority=1 actions=learn(table=20,hard_timeout=300,priority=1,NXM_OF_VLAN_TCI[0..11],\
 NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0->NXM_OF_VLAN_TCI[],\
@@ -57,9 +57,11 @@ class CloudPair:
         fabric: Fabric,
         kind: str,
         options: Mapping[str, str],
-        others: Mapping[str, str] | None = None,
+        others: Mapping[str, str] | None,
+        tlv_maps: Mapping[str, str] | None,
     ) -> None:
         self.fabric = fabric
+        self._tlv_maps = tlv_maps or {}
         self.switch = switch
         self.now = 0
         self.outer: list[tuple[bytes, bytes]] = []
@@ -81,13 +83,17 @@ class CloudPair:
         )  # fmt: skip
         by_flow = options["remote_ip"] == "flow"
         hexed = "".join(f"{int(byte):02x}" for byte in ADDRESSES[other].split("."))
+        marking = "set_field:0xcafe->tun_metadata0," if self._tlv_maps else ""
+        if node in self._tlv_maps:
+            self.fabric.bridges[f"{node}t"].add_tlv_map(self._tlv_maps[node])
         key = options.get("in_key", options.get("key", "0"))
         flows = {
             f"{node}i": "actions=NORMAL",
             f"{node}t": BR_TUN.format(
                 tag=2 if node == "c" else 1,
                 one=1 if key == "flow" else int(key, 0),
-                to=f"load:0x{hexed}->NXM_NX_TUN_IPV4_DST[]," if by_flow else "",
+                to=f"load:0x{hexed}->NXM_NX_TUN_IPV4_DST[]," if by_flow else marking,
+                marked=",tun_metadata0=0xcafe" if self._tlv_maps else "",
                 back="load:NXM_NX_TUN_IPV4_SRC[]->NXM_NX_TUN_IPV4_DST[]," if by_flow else "",
             ),
             f"{node}p": UNDERLAY,
@@ -106,16 +112,21 @@ class CloudPair:
                 f"{node}t",
                 patch(f"{node}t-1", 1, f"{node}i-1"),
                 Interface(port, kind, 2, dict(options)),
+                tlv_map=self._tlv_maps.get(node),
             ),
         )
         return Node(node, bridges, addresses=(f"{ADDRESSES[node]}/24",))
 
     def _bridge(
-        self, name: str, *ports: Interface, tags: Mapping[str, int] | None = None
+        self,
+        name: str,
+        *ports: Interface,
+        tags: Mapping[str, int] | None = None,
+        tlv_map: str | None = None,
     ) -> Bridge:
         dump = self.fabric.bridges[name].dump_flows(VERSION)
         local = interface(name, 0xFFFE, "internal")
-        return make_bridge(name, dump, local, *ports, tags=tags)
+        return make_bridge(name, dump, local, *ports, tags=tags, tlv_map=tlv_map)
 
     def wait(self, milliseconds: int) -> None:
         """Let time go by on both sides."""
@@ -155,7 +166,9 @@ class CloudPair:
         self.network.advance(self.now * MILLISECOND)
         for spot, switch in self.network.switches().items():
             bridge = self.fabric.bridges[spot.bridge]
-            ours, theirs = counted(switch.flows()), counted_in(bridge.dump_flows(VERSION))
+            options = switch.names.tlv_map
+            ours = counted(switch.flows(), options)
+            theirs = counted_in(bridge.dump_flows(VERSION), options)
             assert ours == theirs, f"{spot.bridge}\n{ours}\nnot\n{theirs}"
             if spot.bridge.endswith("i"):
                 assert format_fdb(switch.macs()).splitlines() == bridge.fdb().splitlines()
@@ -185,6 +198,7 @@ def cloud_pair(
     kind: str,
     options: Mapping[str, str],
     others: Mapping[str, str] | None = None,
+    tlv_maps: Mapping[str, str] | None = None,
 ) -> Iterator[CloudPair]:
     """Both nodes with tunnels of ``kind``; ``others`` are the options on node n, if other ones."""
     ports = {"ci": (2, 3), "ct": (), "cp": (1,), "ni": (2, 3), "nt": (), "np": (1,)}
@@ -198,7 +212,7 @@ def cloud_pair(
             for n, tag in GUESTS.items():
                 ovs.vsctl("set", "port", f"{node}i-{n}", f"tag={tag - (node == 'n')}")
         try:
-            yield CloudPair(ovs, fabric, kind, options, others)
+            yield CloudPair(ovs, fabric, kind, options, others, tlv_maps)
         finally:
             for other in ADDRESSES.values():
                 ovs.ctl.call("ovs/route/del", f"{other}/32")

@@ -14,6 +14,7 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.text.dump import parse_dump
 from flowvm.text.fdb import format_fdb
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 from tests.networks import bridge as make_bridge
 from tests.networks import interface, patch
 
@@ -150,13 +151,13 @@ def _exits(hop: Hop) -> Iterator[Exit]:
             yield from _exits(following)
 
 
-def counted(flows: Iterable[Flow]) -> list[tuple[object, ...]]:
+def counted(flows: Iterable[Flow], tlv_map: TlvMap = NO_TLV_MAP) -> list[tuple[object, ...]]:
     """Table, priority, match and counters of flows, however they are spelled."""
     return sorted(
         (
             flow.table or 0,
             flow.priority,
-            sorted(flow.match.words({}).items()),
+            sorted(flow.match.words({}, tlv_map).items()),
             flow.n_packets,
             flow.n_bytes,
         )
@@ -164,9 +165,9 @@ def counted(flows: Iterable[Flow]) -> list[tuple[object, ...]]:
     )
 
 
-def counted_in(dump: str) -> list[tuple[object, ...]]:
+def counted_in(dump: str, tlv_map: TlvMap = NO_TLV_MAP) -> list[tuple[object, ...]]:
     """The same of the flows in a dump."""
-    return counted(parse_dump(dump).flows)
+    return counted(parse_dump(dump).flows, tlv_map)
 
 
 @contextmanager

@@ -101,6 +101,33 @@ def test_conversation(tunnelling: OpenVSwitch, case: str) -> None:
     ]
 
 
+TLV_MAPS = {
+    "the same": ("class=0x102,type=1,len=4", "class=0x102,type=1,len=4", True),
+    "another field before it": (
+        "class=0x102,type=1,len=4",
+        "class=5,type=5,len=8}->tun_metadata5,{class=0x102,type=1,len=4",
+        True,
+    ),
+    "not known there": ("class=0x102,type=1,len=4", "class=0x102,type=2,len=4", False),
+    "critical and not known": ("class=0x102,type=0x81,len=4", "class=0x102,type=2,len=4", False),
+    "of another length": ("class=0x102,type=1,len=8", "class=0x102,type=1,len=4", False),
+}
+
+
+@pytest.mark.parametrize("case", TLV_MAPS)
+def test_options_of_geneve(tunnelling: OpenVSwitch, case: str) -> None:
+    """Options go from node to node by class and type, whichever fields they are there."""
+    here, there, arrives = TLV_MAPS[case]
+    maps = {node: f"{{{text}}}->tun_metadata0" for node, text in (("c", here), ("n", there))}
+    with cloud_pair(tunnelling, "geneve", {"key": "flow"}, None, maps) as pair:
+        node, port, packet = CONVERSATION[0]
+        reached = pair.send(node, port, bytes(packet))
+        assert (("ni", 2) in reached) == arrives
+        pair.compare_tables()
+        ((ours, theirs),) = pair.outer
+        assert without_hash(ours).hex() == without_hash(theirs).hex()
+
+
 def test_key_that_the_other_node_does_not_take(tunnelling: OpenVSwitch) -> None:
     """Where no tunnel port takes a packet out it is gone, and that is told."""
     with cloud_pair(tunnelling, "gre", {"key": "flow"}, {"key": "5"}) as pair:

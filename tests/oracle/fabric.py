@@ -62,8 +62,8 @@ class Fabric:
                 )  # fmt: skip
                 self.flood_orders.setdefault(bridge, []).append(number)
         for made in self.bridges.values():
-            # What bridges of these names have sent before.
-            made.left()
+            # Also what bridges of these names have sent before.
+            made.reset()
         self._places = {
             port: (name, number)
             for name, bridge in self.bridges.items()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
 from flowvm.network.journey import Fate, Journey
 from flowvm.network.model import Node
@@ -221,3 +223,65 @@ def test_unknown_places_are_told(text: str, message: str) -> None:
     with pytest.raises(NetworkError) as caught:
         Network(cloud()).wiring.place(text)
     assert str(caught.value) == message
+
+
+def test_error_takes_back_what_was_output_before() -> None:
+    """An error in the first bridge leaves nothing of its outputs, nor of those of its peers."""
+    here = bridge(
+        "br-a",
+        "table=0 actions=output:1,output:2,resubmit(,1)\ntable=1 actions=resubmit(,1)",
+        interface("t", 1, "dummy"),
+        patch("a2", 2, "b2"),
+    )
+    there = bridge("br-b", "actions=output:1", interface("u", 1, "dummy"), patch("b2", 2, "a2"))
+    network = Network([Node("n", (here, there))])
+    place = Place("n", "br-a", 9)
+    journey = network.trace(place, packet(DISCOVER))
+    assert not journey.delivered()
+    assert [end.text for end in journey.ends()] == [
+        "over max translation depth 64",
+        "taken back by an error",
+        "taken back by an error",
+    ]
+    trace = journey.first.trace
+    assert trace is not None
+    assert not trace.outputs
+
+
+def test_storm_ends() -> None:
+    """Three bridges that flood to each other make a storm, which is named and ends."""
+    pairs = {"a": ("b", "c"), "b": ("c", "a"), "c": ("a", "b")}
+    bridges = tuple(
+        bridge(
+            f"br-{name}",
+            "actions=NORMAL",
+            interface(f"{name}0", 1, "dummy"),
+            *(patch(f"{name}{peer}", n, f"{peer}{name}") for n, peer in enumerate(peers, 2)),
+        )
+        for name, peers in pairs.items()
+    )
+    network = Network([Node("n", bridges)])
+    journey = network.send(Place("n", "br-a", 1), packet(DISCOVER))
+    texts = {end.text for end in journey.ends() if end.fate is Fate.LOOP}
+    assert texts <= {
+        "over max translation depth 64",
+        "a storm: more than 1000 hops",
+        "a storm: more outputs than Open vSwitch makes of one packet",
+    }
+    assert texts
+
+
+def test_connection_tracking_of_two_bridges_in_turn_is_not_guessed() -> None:
+    """Where a peer tracks connections before the bridge that output to it does so again."""
+    here = bridge(
+        "br-a",
+        "table=0,ip actions=ct(commit,zone=1),output:2,ct(commit,zone=2),output:1",
+        interface("t", 1, "dummy"),
+        patch("a2", 2, "b2"),
+    )
+    there = bridge("br-b", "ip actions=ct(commit,zone=2),output:1", patch("b2", 2, "a2"))
+    network = Network([Node("n", (here, there))])
+    datagram = bytes(Ether(src="02:00:00:00:00:01") / IP(dst="10.0.0.1") / UDP())
+    journey = network.trace(Place("n", "br-a", 9), packet(datagram))
+    told = [end.text for end in journey.ends() if end.fate is Fate.UNSUPPORTED]
+    assert told == ["ct of br-b before further ct of br-a"]

@@ -15,6 +15,7 @@ from flowvm.network.outer import encapsulate
 from flowvm.network.tunnels import Outer, Tunnel, Varying, receiver, unwrap, wrap
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
+from flowvm.text.tlv_map import parse_tlv_map
 from tests.networks import interface
 
 A, B, C = (ip_address(f"192.0.2.{n}") for n in (1, 2, 3))
@@ -105,6 +106,47 @@ def test_bytes_of_vxlan() -> None:
         assert bytes(read[VXLAN].payload) == FRAME
         assert bool(read[UDP].chksum) == csum
         assert checksums_hold(whole)
+
+
+SENDER = parse_tlv_map("{class=0x102,type=0x81,len=4}->tun_metadata3")
+
+
+def carried(*maps: str) -> tuple[Outer, str | None, np.ndarray[tuple[int], np.dtype[np.uint64]]]:
+    """What a packet with tun_metadata3=0xcafe has around it, and what a receiver makes of it."""
+    sent = columns()
+    row = SENDER.rows["tun_metadata3"]
+    for column, word, _ in row.match_words(0xCAFE, row.full_mask):
+        sent[column] |= np.uint64(word)
+    outer = wrap(tunnel("geneve"), sent, A, B, SENDER)
+    received = columns()
+    return outer, unwrap(outer, received, parse_tlv_map("\n".join(maps))), received
+
+
+def test_options_of_geneve_go_by_class_and_type() -> None:
+    """The receiver's field is that with the same class and type."""
+    outer, problem, received = carried("{class=0x102,type=0x81,len=4}->tun_metadata0")
+    assert (str(outer), problem) == ("geneve 192.0.2.1 > 192.0.2.2, key 0x0, 1 options", None)
+    assert received[Column.TUN_METADATA_PRESENT] == 1
+    assert encapsulate(outer, b"")[42:].hex() == "0240655800000000" + "01028101" + "0000cafe"
+
+
+@pytest.mark.parametrize(
+    ("there", "problem"),
+    [
+        (
+            "{class=0x102,type=1,len=4}->tun_metadata3",
+            "no tun_metadata for the critical option class=0x102,type=0x81",
+        ),
+        (
+            "{class=0x102,type=0x81,len=8}->tun_metadata0",
+            "{class=0x102,type=0x81,len=8}->tun_metadata0 for 4 bytes of option "
+            "class=0x102,type=0x81",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_drop_the_packet(there: str, problem: str) -> None:
+    """A critical option that is not known, and one of another length, drop the packet."""
+    assert carried(there)[1] == problem
 
 
 def checksums_hold(frame: bytes) -> bool:
