@@ -203,6 +203,9 @@ class StepRecorder:
     def thaw(self, number: int) -> None:
         self.nest(self.frozen[number])
 
+    def end_thaw(self) -> None:
+        self._nests.pop()
+
     def repeat(self) -> None:
         self._set.clear()
         if not self._nests[-1].actions:

@@ -107,7 +107,10 @@ class Recorder(Protocol):
         """The ``rest`` of the lists is what the packet goes on with, frozen under ``number``."""
 
     def thaw(self, number: int) -> None:
-        """What was frozen under ``number`` begins; ends with :meth:`unnest`."""
+        """What was frozen under ``number`` begins; ends with :meth:`end_thaw`."""
+
+    def end_thaw(self) -> None:
+        """It is through; what it has made of the action set stays."""
 
     def repeat(self) -> None:
         """The list that began last begins again, with an empty action set."""

@@ -243,7 +243,7 @@ class Freezer:
             run.recorder.thaw(number)
         run.execute_inner(rest.operations, operands, packets)
         if run.recorder:
-            run.recorder.unnest()
+            run.recorder.end_thaw()
         return True
 
 

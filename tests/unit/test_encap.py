@@ -120,6 +120,20 @@ def test_a_packet_can_come_without_an_ethernet_header() -> None:
     assert trace.outputs[0].frame[12:15].hex() == "080045"
 
 
+def test_an_action_set_written_after_a_decap_is_told() -> None:
+    """Line by line, as any other."""
+    flows = (
+        "dl_type=0x894f actions=decap(),decap(),goto_table:1\n"
+        "table=1 actions=write_actions(set_field:1->reg0,output:3)"
+    )
+    trace = Switch(parse_dump(flows).flows).trace(ETHERNET + header() + INNER, in_port=1)
+    assert [step.text for step in trace.all_steps()][-3:] == [
+        "--. Executing action set:",
+        "set_field:0x1->reg0",
+        "output:3",
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_batch_is_its_packets_one_at_a_time(seed: int) -> None:
     """In frames, ports and counters."""
