@@ -5,6 +5,7 @@ Whatever an archive says of paths, nothing is written anywhere: a path is only a
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -57,8 +58,8 @@ def read_files(source: Traversable, wanted: Callable[[str], bool]) -> list[Store
     if source.is_dir():
         files = [file for file in _walk(source, source, "", 0) if wanted(file.path)]
     elif not source.is_file():
-        # Whatever keeps it from being read says it best.
-        source.open("rb").close()
+        if isinstance(source, Path) and not source.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
         raise OSError(None, "is neither a directory nor an archive", str(source))
     else:
         with source.open("rb") as file:

@@ -290,6 +290,12 @@ def test_what_is_no_node_is_refused(tmp_path: Path) -> None:
         read_node(tmp_path / "flows.txt")
     with pytest.raises(FileNotFoundError):
         read_node(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="neither a directory nor an archive"):
+        read_node(tmp_path / "fifo")
+    (tmp_path / "n.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(OSError, match="is no archive that can be read"):
+        read_node(tmp_path / "n.zip")
 
 
 def test_connections_of_all_datapaths_count(tmp_path: Path) -> None:
