@@ -15,6 +15,8 @@ from flowvm.flow import Flow
 from flowvm.names import Names
 from flowvm.packet.pcap_source import BinaryFile, Records
 from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.port_settings import MacEntry
+from flowvm.text.fdb import format_fdb
 from flowvm.trace import known_name, port_label
 
 DROPS = "drops"
@@ -80,9 +82,16 @@ class CaptureOutputs:
             for port in sorted({*received, *sent})
         ]
 
-    def finish(self, flows: Iterable[Flow], summary: Mapping[str, Any]) -> None:
-        """Write flows.txt and summary.json."""
+    def finish(
+        self,
+        flows: Iterable[Flow],
+        summary: Mapping[str, Any],
+        macs: Iterable[MacEntry] | None = None,
+    ) -> None:
+        """Write flows.txt and summary.json; with ``macs``, fdb.txt too."""
         self._replace("flows.txt", (f"{flow}\n" for flow in flows))
+        if macs is not None:
+            self._replace("fdb.txt", (format_fdb(macs),))
         self._replace("summary.json", (json.dumps(summary, indent=2, ensure_ascii=False), "\n"))
 
     def _replace(self, name: str, parts: Iterable[str]) -> None:

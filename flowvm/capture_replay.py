@@ -122,6 +122,7 @@ def replay_captures(
       microseconds; original lengths too, but for what actions add or take;
     - ``drops.pcap``: packets that came to nothing, as they came in;
     - ``flows.txt``: the flows as ``dump-flows`` would print them at the end;
+    - ``fdb.txt``: what NORMAL knows then, as ``fdb/show`` would; if the bridge's ports are known;
     - ``summary.json``: the counts. ``bytes`` are those on the wire; ``hits`` of tables count all
       matches, ``rules`` are the dump's flows that were hit.
 
@@ -184,7 +185,8 @@ def replay_captures(
             "ports": outputs.ports(replay.tally.received, replay.tally.sent),
             **replay.tally.object(),
         }
-        outputs.finish(switch.flows(), summary)
+        knows_ports = switch.state.macs is not None
+        outputs.finish(switch.flows(), summary, switch.macs() if knows_ports else None)
     if interrupted:
         raise KeyboardInterrupt
     return Replayed(summary, tuple(errors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,27 @@ def test_a_replay_learns(flowvm: Run, files: dict[str, str], tmp_path: Path) -> 
     assert (ended.status, ended.err) == (0, "")
     left = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(event["packet"], event["port"]) for event in left] == [(0, 2), (0, 3), (1, 1)]
+
+
+@pytest.mark.parametrize("with_vsctl", [False, True])
+def test_a_replay_of_captures_tells_what_was_learned(
+    flowvm: Run, files: dict[str, str], tmp_path: Path, with_vsctl: bool
+) -> None:
+    """fdb.txt is what fdb/show would print, where it is known what NORMAL goes by."""
+    frame = bytes.fromhex("0a0000000001 0a0000000002 9999") + bytes(46)
+    header = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    (tmp_path / "in.pcap").write_bytes(header + struct.pack("=IIII", 5, 0, 60, 60) + frame)
+    given = options(files, "--ports", *(["--vsctl"] if with_vsctl else []))
+    out = tmp_path / "out"
+    ended = flowvm(
+        "replay", files["flows"], "--in", f"b={tmp_path / 'in.pcap'}", "--out", out, *given
+    )
+    assert ended.status == 0
+    assert (out / "fdb.txt").exists() == with_vsctl
+    if with_vsctl:
+        assert (out / "fdb.txt").read_text().splitlines()[1:] == [
+            "    2    10  0a:00:00:00:00:02    0"
+        ]
 
 
 @pytest.mark.parametrize(
