@@ -294,7 +294,7 @@ def _rows() -> Iterator[Field]:
     yield Field("tun_dst", 32, Bits(col.TUN_IPV4, 0, 32), ip4, nxm="NXM_NX_TUN_IPV4_DST")
     yield Field("tun_ipv6_src", 128, Bits(col.TUN_IPV6_SRC, 0, 128), ip6, nxm="NXM_NX_TUN_IPV6_SRC")
     yield Field("tun_ipv6_dst", 128, Bits(col.TUN_IPV6_DST, 0, 128), ip6, nxm="NXM_NX_TUN_IPV6_DST")
-    yield Field("tun_flags", 16, Bits(col.TUN, 48, 16), Format.TUN_FLAGS, nxm="NXM_NX_TUN_FLAGS")
+    yield Field("tun_flags", 1, Bits(col.TUN, 48, 1), Format.TUN_FLAGS, nxm="NXM_NX_TUN_FLAGS")
     yield Field("tun_ttl", 8, Bits(col.TUN, 32, 8), dec, writable=False)
     yield Field("tun_tos", 8, Bits(col.TUN, 40, 8), dec, writable=False)
     yield Field("tun_gbp_id", 16, Bits(col.TUN, 16, 16), dec, nxm="NXM_NX_TUN_GBP_ID")
@@ -802,9 +802,18 @@ FIELDS: tuple[Field, ...] = tuple(_rows())
 _BY_NAME = _by_name()
 
 
+_PACKET_TUN_FLAGS = replace(_BY_NAME["tun_flags"], width=16, bits=Bits(Column.TUN, 48, 16))
+
+
 def field(name: str) -> Field:
     """The field of that name, alias, NXM or OXM name, in any case; KeyError if there is none."""
     return _BY_NAME[name.lower()]
+
+
+def packet_field(name: str) -> Field:
+    """As :func:`field`, but with the bits that a packet has of it besides (``tun_flags``)."""
+    row = field(name)
+    return _PACKET_TUN_FLAGS if row.name == "tun_flags" else row
 
 
 def field_names() -> Mapping[str, Field]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from flowvm.arrival import is_metadata, nanoseconds, parse_frame
 from flowvm.columns import Column
-from flowvm.fields import Field, field_names
+from flowvm.fields import Field, Format, field_names
 from flowvm.flow import Port
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
@@ -27,7 +27,7 @@ from flowvm.pipeline.result import Result, Verdict
 from flowvm.report.tunnel import further_tunnel, tunnel_fields
 from flowvm.switch import Switch
 from flowvm.text.errors import WordError, suggestion
-from flowvm.text.values import format_ipv4, parse_port, parse_value
+from flowvm.text.values import format_ipv4, parse_port, parse_tunnel_flags, parse_value
 from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 from flowvm.trace import known_name, port_label
 
@@ -279,8 +279,10 @@ class EventReader:
         if not isinstance(value, str):
             problem = f'"{name}" is neither a number nor text: {json.dumps(value, default=str)}'
             raise WordError(name, problem, expected)
+        if row.format is Format.TUN_FLAGS:
+            return row.name, parse_tunnel_flags(row, value)
         number, mask = parse_value(row, value)
-        if mask != row.full_mask and row.name != "tun_flags":
+        if mask != row.full_mask:
             raise WordError(name, f'"{name}" of a packet has no mask: {value}', expected)
         assert isinstance(number, int)
         return row.name, number

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
-from flowvm.fields import PACKET_TYPE_BITS, field
+from flowvm.fields import PACKET_TYPE_BITS, packet_field
 from flowvm.packet.decode import (
     DEFAULT_VLAN_LIMIT,
     ETH_HEADER,
@@ -93,7 +93,7 @@ class PacketBatch:
         columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
         for packet, values in enumerate(metadata or ()):
             for name, value in values.items():
-                row = field(name)
+                row = packet_field(name)
                 for column, word, mask in tlv_map.words(row, value, row.full_mask):
                     old = int(columns[column, packet])
                     columns[column, packet] = old & ~mask | word

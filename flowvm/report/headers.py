@@ -21,7 +21,7 @@ from flowvm.fields import (
     N_REGS,
     OUTER_TCI,
     Bits,
-    field,
+    packet_field,
 )
 from flowvm.protocols import ICMP, ICMPV6, IGMP, SCTP, TCP, UDP
 from flowvm.text.canonical import format_words
@@ -93,7 +93,7 @@ class _Headers:
 
     def number(self, name: str) -> int:
         """The value of a field."""
-        bits = field(name).bits
+        bits = packet_field(name).bits
         assert bits is not None
         return bits.value(self._key)
 
@@ -166,6 +166,6 @@ class _Headers:
 
     def _show(self, *names: str) -> None:
         for name in names:
-            bits = field(name).bits
+            bits = packet_field(name).bits
             assert bits is not None
             self._show_bits(bits)

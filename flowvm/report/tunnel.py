@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import N_COLUMNS, Column
-from flowvm.fields import FIELDS
+from flowvm.fields import FIELDS, packet_field
 from flowvm.text.values import format_hex, format_value
 from flowvm.tlv_map import TlvMap
 
 _OF_THEIR_OWN = ("tun_id", "tun_src", "tun_dst")
 _SHOWN = tuple(
-    (row.aliases[0] if row.name.startswith("tun_gtpu") else row.name, row)
+    (row.aliases[0] if row.name.startswith("tun_gtpu") else row.name, packet_field(row.name))
     for row in FIELDS
     if row.bits is not None and Column.TUN_ID <= row.bits.column < Column.MARK
 )

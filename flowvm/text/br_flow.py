@@ -21,13 +21,17 @@ from flowvm.fields import (
     ETH_TYPE_NSH,
     ETH_TYPE_RARP,
     Field,
+    Format,
     Prerequisite,
+    field_names,
+    packet_field,
 )
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
 from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
 from flowvm.text.errors import WordError
 from flowvm.text.parse import make_term, read
 from flowvm.text.tree import Item, Items
+from flowvm.text.values import parse_tunnel_flags
 from flowvm.tlv_map import option_index
 
 _IP = (ETH_TYPE_IP, ETH_TYPE_IPV6)
@@ -102,6 +106,11 @@ def _make_br_flow(items: Items, ports: Mapping[str, int] | None) -> Match:
 
 
 def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
+    row = field_names().get(item.key.lower())
+    if row is not None and row.format is Format.TUN_FLAGS and item.value:
+        row = packet_field(row.name)
+        value = parse_tunnel_flags(row, item.value)
+        return FieldMatch(row, value, row.full_mask, str(item.key))
     term = make_term(item)
     if isinstance(term, ProtocolMatch):
         return term
@@ -109,7 +118,7 @@ def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
     if term.field.bits is None and not item.value:
         return FieldMatch(term.field, 0, term.field.full_mask, term.spelling)
     whole_frag = term.field.name == "ip_frag" and term.mask == 3
-    if term.mask != term.field.full_mask and not whole_frag and term.field.name != "tun_flags":
+    if term.mask != term.field.full_mask and not whole_frag:
         raise WordError(word, "a packet's headers have no masks", "an exact value")
     if isinstance(term.value, str) and ports is not None:
         if term.value not in ports:

@@ -24,6 +24,7 @@ from flowvm.fields import (
     OUTER_TCI,
     Bits,
     field,
+    packet_field,
 )
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
 from flowvm.protocols import ICMP, ICMPV6, TCP
@@ -93,9 +94,13 @@ def format_words(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> str:
 
     Other than a Match, it can show inner VLAN tags and MPLS labels.
     """
-    return ",".join(
-        term if isinstance(term, str) else format_term(term) for term in _terms(words, tlv_map)
-    )
+    return ",".join(map(_shown, _terms(words, tlv_map)))
+
+
+def _shown(term: MatchTerm | str) -> str:
+    if isinstance(term, FieldMatch) and term.spelling == "tun_tos":
+        return f"tun_tos={term.value:x}"  # in hexadecimal, though nothing says so
+    return term if isinstance(term, str) else format_term(term)
 
 
 def _get(words: Words, bits: Bits) -> tuple[int, int]:
@@ -109,7 +114,7 @@ def _get(words: Words, bits: Bits) -> tuple[int, int]:
 
 @cache
 def _bits_of(name: str) -> Bits:
-    bits = field(name).bits
+    bits = packet_field(name).bits
     assert bits is not None
     return bits
 

@@ -18,6 +18,7 @@ from flowvm.text.values import (
     format_ipv4,
     format_ipv6,
     format_mac,
+    format_signed_flags,
     format_value,
 )
 
@@ -63,7 +64,9 @@ def _match_value(row: Field, value: int | str, mask: int) -> str:
             return format_hex(value)
         if row.format is Format.TUN_FLAGS:
             whole = mask & ALL_TUN_FLAGS == ALL_TUN_FLAGS
-            return format_flags(row, value, row.full_mask if whole else mask)
+            if whole:
+                return format_flags(row, value, row.full_mask)
+            return format_signed_flags(row, value, mask)
         if row.format is Format.DECIMAL and not exact:
             return _MASKED_DECIMAL.format(value, mask)
         if not mask:

@@ -44,6 +44,10 @@ TUN_FLAGS: Mapping[str, int] = MappingProxyType({"oam": 1, "df": 2, "csum": 4, "
 TUN_FLAGS_PUBLIC = 1
 """The tunnel flags that OpenFlow can match: ``oam``."""
 
+_PUBLIC_TUN_FLAGS: Mapping[str, int] = MappingProxyType(
+    {name: flag for name, flag in TUN_FLAGS.items() if flag & TUN_FLAGS_PUBLIC}
+)
+
 _FLAGS: Mapping[Format, Mapping[str, int]] = MappingProxyType(
     {Format.CT_STATE: CT_STATE_FLAGS, Format.TCP_FLAGS: TCP_FLAGS, Format.TUN_FLAGS: TUN_FLAGS}
 )
@@ -309,10 +313,17 @@ def _parse_frag(word: str) -> tuple[int, int]:
     raise WordError(word, f'"{word}" is not a kind of fragment', f"one of {words}")
 
 
-def _parse_flags(row: Field, word: str) -> tuple[int, int]:
+def parse_tunnel_flags(row: Field, word: str) -> int:
+    """The ``tun_flags`` of a packet: other than a match it has those that are not public too."""
+    value, _ = _parse_flags(row, word, TUN_FLAGS)
+    return value
+
+
+def _parse_flags(row: Field, word: str, names: Mapping[str, int] | None = None) -> tuple[int, int]:
     """``+est-rel``, ``est|trk``, ``0x21``, ``0x21/0x23`` (ovs-fields(7), "ct_state")."""
-    names = _FLAGS[row.format]
-    allowed = TUN_FLAGS_PUBLIC if row.format is Format.TUN_FLAGS else sum(names.values())
+    if names is None:
+        names = _PUBLIC_TUN_FLAGS if row.format is Format.TUN_FLAGS else _FLAGS[row.format]
+    allowed = sum(names.values())
     expected = "flags such as " + "".join(f"+{name}" for name in list(names)[:2])
     text, slash, mask_text = word.partition("/")
     if slash:
@@ -350,6 +361,12 @@ def format_flags(row: Field, value: int, mask: int) -> str:
         known = [name for bit, name in names.items() if value & bit]
         rest = value & ~sum(names)
         return "|".join([*known, hex(rest)] if rest else known)
+    return format_signed_flags(row, value, mask)
+
+
+def format_signed_flags(row: Field, value: int, mask: int) -> str:
+    """Flags that are masked, ``+est-rel``."""
+    names = {bit: name for name, bit in _FLAGS[row.format].items()}
     if not mask:
         return "0/0"
     return "".join(
