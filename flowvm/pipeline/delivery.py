@@ -47,17 +47,17 @@ class Emissions:
     def __len__(self) -> int:
         return len(self.packet)
 
-    @property
+    @cached_property
     def tun_id(self) -> NDArray[np.uint64]:
         """The ``tun_id`` that each leaves with."""
         return self.header(Column.TUN_ID)
 
-    @property
+    @cached_property
     def tun_src(self) -> NDArray[np.uint64]:
         """The ``tun_src`` that each leaves with."""
         return self.header(Column.TUN_IPV4) >> np.uint64(32)
 
-    @property
+    @cached_property
     def tun_dst(self) -> NDArray[np.uint64]:
         """The ``tun_dst`` that each leaves with."""
         return self.header(Column.TUN_IPV4) & np.uint64(0xFFFF_FFFF)

@@ -15,7 +15,7 @@ They work in pytest and anywhere else.
 Strategies make what Open vSwitch would accept: :func:`matches`, :func:`actions`, :func:`flows`,
 :func:`tables`; and packets that a table has something to say about: :func:`frames`,
 :func:`packets`, :func:`packet_sequences`, which :func:`batch_of` makes a batch for
-:meth:`flowvm.Switch.run`.
+:meth:`flowvm.Switch.run`. Where tables have ``tun_metadata``, that is what :data:`TLV_MAP` says.
 
 It needs Hypothesis: ``pip install flowvm[test]``.
 """
@@ -31,9 +31,11 @@ from flowvm.testing.asserts import assert_dropped, assert_equivalent, assert_rea
 from flowvm.testing.frames import Packet, frames, packets
 from flowvm.testing.sequences import batch_of, packet_sequences
 from flowvm.testing.tables import actions, flows, matches, tables
+from flowvm.testing.values import TLV_MAP
 from flowvm.testing.witness import WitnessError
 
 __all__ = [
+    "TLV_MAP",
     "Packet",
     "WitnessError",
     "actions",

@@ -11,7 +11,15 @@ from flowvm.actions.nest import ClearActions, WriteActions
 from flowvm.actions.note import Exit, Note
 from flowvm.actions.output import Controller, Output, OutputReg, OutputTrunc
 from flowvm.actions.resubmit import GotoTable, Resubmit
-from flowvm.actions.set_field import ALL_64, Load, Move, SetField, SetTunnel, WriteMetadata
+from flowvm.actions.set_field import (
+    ALL_64,
+    DeleteField,
+    Load,
+    Move,
+    SetField,
+    SetTunnel,
+    WriteMetadata,
+)
 from flowvm.actions.stack import Pop, Push
 from flowvm.actions.ttl import DecTtl
 from flowvm.actions.vlan import ModVlanPcp, ModVlanVid, PushVlan, StripVlan
@@ -20,7 +28,17 @@ from flowvm.fields import field as field_named
 from flowvm.flow import ReservedPort
 from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind, fields_of
-from flowvm.testing.values import IPV4S, MACS, READABLE, WRITABLE, mask_for, value_of, value_width
+from flowvm.testing.values import (
+    IPV4S,
+    MACS,
+    READABLE,
+    TLV_MAP,
+    WRITABLE,
+    mask_for,
+    unplaced,
+    value_of,
+    value_width,
+)
 from flowvm.text.values import nxm_name
 
 MAX_TAGS = 2
@@ -47,7 +65,7 @@ class Setting:
 
 def subfield(row: Field, start: int, width: int) -> Subfield:
     """Bits of a field under the name that Open vSwitch gives it."""
-    return Subfield(row, start, start + width - 1, nxm_name(row))
+    return Subfield(unplaced(row), start, start + width - 1, nxm_name(row))
 
 
 def choose_subfield(
@@ -214,7 +232,7 @@ def _set_field(choose: Choices, setting: Setting) -> Action:
     if mask == row.full_mask:
         value &= (1 << value_width(row)) - 1
     _settled(setting, row, value)
-    return SetField(row, value, None if mask == row.full_mask else mask, row.name)
+    return SetField(unplaced(row), value, None if mask == row.full_mask else mask, row.name)
 
 
 def _move(choose: Choices, setting: Setting) -> Action:
@@ -236,6 +254,11 @@ def _stack(choose: Choices, setting: Setting) -> Action:
     assert destination is not None
     setting.pushed -= 1
     return Pop(destination)
+
+
+def _delete_option(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
+    name = choose.one(tuple(TLV_MAP.rows))
+    return DeleteField(field_named(name), name)
 
 
 def _note(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
@@ -273,8 +296,9 @@ _CHANGES: tuple[tuple[int, Maker], ...] = (
     (2, _dec_ttl),
     (1, _set_tunnel),
 )
+_OPTIONS: tuple[tuple[int, Maker], ...] = ((1, _delete_option),)
 _OTHERS: tuple[tuple[int, Maker], ...] = ((3, _stack), (1, _note), (1, _exit))
-_LISTED = (*_OUTPUTS, *_CHANGES, *_OTHERS, (10, _resubmit), (4, _learn))
+_LISTED = (*_OUTPUTS, *_CHANGES, *_OPTIONS, *_OTHERS, (10, _resubmit), (4, _learn))
 _IN_A_SET = (*_CHANGES, (4, _output), (1, _special_output), (2, _resubmit))
 
 

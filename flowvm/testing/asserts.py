@@ -168,7 +168,7 @@ def _witness(
 
 def _each_alone(state: State, packets: Sequence[Packet]) -> Result:
     """What becomes of each packet if it is the only one to come."""
-    batch = batch_of(packets)
+    batch = batch_of(packets, state.program.names.tlv_map)
     run = Run(state, list(batch.columns))
     run.halted[batch.frames.lengths < ETHERNET_HEADER] = True
     run.run()

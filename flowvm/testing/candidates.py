@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from flowvm.columns import Column
-from flowvm.fields import FIELDS
+from flowvm.fields import FIELDS, field
 from flowvm.flow import Flow
 from flowvm.pipeline.compile import match_words
 from flowvm.switch import Switch
@@ -36,6 +36,7 @@ class Candidates:
         self._demand = demand
         self._met = False
         per_switch = [targets_of(s.program.flows, s.names) for s in switches]
+        self._tlv_map = switches[0].names.tlv_map
         self._all = tuple(target for targets in per_switch for target in targets)
         self._routes = Routes(self._all)
         self._different = _different(switches)
@@ -44,7 +45,8 @@ class Candidates:
 
     def _source(self, learned: Sequence[Target]) -> Source:
         """Packets; most of them aimed at what was ``learned``, if there is any."""
-        fields = dict.fromkeys((*_ARRIVING, *self._demand.fields))
+        demanded = (name for name in self._demand.fields if field(name).bits is not None)
+        fields = dict.fromkeys((*_ARRIVING, *demanded))
         routes = Routes((*self._all, *learned)) if learned else self._routes
 
         def aim(choose: Choices) -> Words:
@@ -57,11 +59,11 @@ class Candidates:
                 goals = learned
             return routes.aim(choose, goals, self._demand.words)
 
-        return Source(aim, self._ports, tuple(fields))
+        return Source(aim, self._ports, tuple(fields), tlv_map=self._tlv_map)
 
     def meeting(self, packets: Sequence[Packet]) -> tuple[Packet, ...]:
         """Those packets that have what is demanded."""
-        met = self._demand.met_by(batch_of(packets))
+        met = self._demand.met_by(batch_of(packets, self._tlv_map))
         self._met |= bool(met.any())
         return tuple(packet for packet, fine in zip(packets, met.tolist(), strict=True) if fine)
 

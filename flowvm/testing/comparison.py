@@ -64,7 +64,7 @@ class Comparison:
         found = {}
         for switch in self._switches if packets else ():
             twin = switch.copy()
-            twin.run(batch_of(packets))
+            twin.run(batch_of(packets, twin.names.tlv_map))
             for target, subtable in twin.state.learned.items():
                 for key in subtable.index.keys.T.tolist():
                     pairs = zip(key, target.mask.masks, strict=True)
@@ -86,7 +86,9 @@ class Comparison:
         """The first packet that does not fare the same, or nobody knows (True)."""
         if not packets or len(self.candidates.meeting(packets)) < len(packets):
             return None, False
-        results = [switch.copy().run(batch_of(packets)) for switch in self._switches]
+        results = [
+            switch.copy().run(batch_of(packets, switch.names.tlv_map)) for switch in self._switches
+        ]
         fates = [_fates(result) for result in results]
         for number in range(len(packets)):
             if any(result.verdict(number) is Verdict.UNSUPPORTED for result in results):

@@ -24,6 +24,7 @@ from flowvm.testing.choices import Choices
 from flowvm.testing.headers import Headers, build
 from flowvm.testing.tables import PORTS
 from flowvm.testing.values import ETH_TYPES, IP_PROTOCOLS, value_of
+from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
 METADATA = ("tun_id", "tun_src", "tun_dst", "metadata", "pkt_mark", "reg0", "reg1")
 """The fields that a packet can bring along though no frame carries them."""
@@ -53,8 +54,9 @@ class Source:
     """Where generated packets come from.
 
     ``aim`` says what one should have. ``ports`` are those that packets come in by, ``metadata`` the
-    fields that they bring along if they should have them. With ``mutate`` some frames are cut short
-    or have bytes changed; none is shorter than ``min_length`` bytes.
+    fields that they bring along if they should have them, tunnel options by ``tlv_map`` among them.
+    With ``mutate`` some frames are cut short or have bytes changed; none is shorter than
+    ``min_length`` bytes.
     """
 
     aim: Callable[[Choices], Words]
@@ -62,6 +64,7 @@ class Source:
     metadata: Sequence[str] = METADATA
     mutate: bool = True
     min_length: int = 14
+    tlv_map: TlvMap = NO_TLV_MAP
 
     def frame(self, choose: Choices) -> bytes:
         """One frame."""
@@ -80,6 +83,11 @@ class Source:
             found = _wanted(words, name)
             if found is not None and found[0]:
                 extra[name] = found[0]
+        for name, row in self.tlv_map.rows.items():
+            assert row.bits is not None
+            assert row.presence is not None
+            if read(words, row.presence) is not None:
+                extra[name] = (read(words, row.bits) or (0, 0))[0]
         return Packet(frame, in_port, time, extra)
 
 

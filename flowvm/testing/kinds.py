@@ -33,6 +33,7 @@ from flowvm.fields import (
     Prerequisite,
 )
 from flowvm.flow import Match
+from flowvm.testing.values import TLV_MAP
 
 _IP = (ETH_TYPE_IP, ETH_TYPE_IPV6)
 _TRANSPORTS = (6, 17, 132)
@@ -53,7 +54,7 @@ class Kind:
     @classmethod
     def of(cls, match: Match) -> Kind:
         """What ``match``, without port names, says of the packets that it matches."""
-        words = match.words({})
+        words = match.words({}, TLV_MAP)
 
         def read(bits: Bits) -> int:
             value = words.get(bits.column, (0, 0))[0]

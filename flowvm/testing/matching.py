@@ -9,7 +9,7 @@ from flowvm.fields import Field, Prerequisite, field
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
 from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind, fields_of
-from flowvm.testing.values import MATCHABLE, mask_for, overlap, value_of
+from flowvm.testing.values import MATCHABLE, TLV_MAP, mask_for, overlap, unplaced, value_of
 
 _PROTOCOLS = (
     *("", "", "", "", "ip", "ip", "tcp", "tcp", "udp", "udp", "sctp", "icmp", "arp", "arp"),
@@ -55,13 +55,19 @@ def choose_term(choose: Choices, row: Field, ports: Sequence[int]) -> FieldMatch
     """A match on that field."""
     mask = mask_for(choose, row)
     value = value_of(choose, row, ports) & mask
-    return FieldMatch(row, value, mask, row.name)
+    if row.presence is None:
+        return FieldMatch(row, value, mask, row.name)
+    option = unplaced(row)
+    if choose.percent(20):
+        return FieldMatch(option, 0, 0, row.name)
+    return FieldMatch(option, value, option.full_mask if mask == row.full_mask else mask, row.name)
 
 
 def _another_field(choose: Choices, terms: Sequence[MatchTerm]) -> Field | None:
     """A field that the terms so far allow and that shares no bits with theirs."""
     kind = Kind.of(Match(tuple(terms)))
-    used = [row.bits for term in terms for row, _, _ in term.constraints() if row.bits]
+    placed = [TLV_MAP.place(row) for term in terms for row, _, _ in term.constraints()]
+    used = [row.bits for row in placed if row.bits]
     rows = [
         row
         for row in fields_of(kind, MATCHABLE)

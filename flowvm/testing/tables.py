@@ -14,7 +14,7 @@ from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind
 from flowvm.testing.matching import choose_match
 from flowvm.testing.teaching import Teacher
-from flowvm.testing.values import value_of
+from flowvm.testing.values import TLV_MAP, value_of
 
 PORTS = (1, 2, 3, 4)
 """The ports that generated flows and packets use unless told."""
@@ -172,10 +172,11 @@ def _siblings(choose: Choices, match: Match, ports: Sequence[int]) -> list[Match
     if not free:
         return [match]
     varied = choose.one(free)
+    row = TLV_MAP.place(varied.field)
     values: dict[int, None] = {}
     for _ in range(choose.number(2, 8)):
-        values[value_of(choose, varied.field, ports) & varied.mask] = None
-        values[choose.bits(varied.field.width) & varied.mask] = None
+        values[value_of(choose, row, ports) & varied.mask] = None
+        values[choose.bits(row.width) & varied.mask] = None
     found = []
     for value in values:
         terms: list[MatchTerm] = [

@@ -19,18 +19,24 @@ from flowvm.flow import DEFAULT_PRIORITY
 from flowvm.testing.acting import Setting, choose_rows, choose_subfield, subfield
 from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind, fields_of
-from flowvm.testing.values import READABLE, WRITABLE, value_of, value_width
+from flowvm.testing.values import MATCHABLE, READABLE, WRITABLE, value_of, value_width
 
 _TIMEOUTS = (0, 0, 1, 2, 5, 10)
 
 
 def _known(rows: Sequence[Field]) -> tuple[Field, ...]:
     # Fields that only an experimenter's OXM class names are refused.
-    return tuple(row for row in rows if not (row.oxm or "").startswith("ERICOXM"))
+    return tuple(
+        row for row in rows if row.nxm or not (row.oxm or "").startswith(("ERICOXM", "NXOXM_ET"))
+    )
 
 
 _SOURCES = _known(READABLE)
-_TARGETS = tuple(row for row in _known(READABLE) if row.name != "actset_output")
+_TARGETS = tuple(
+    row
+    for row in _known(MATCHABLE)
+    if row in READABLE and row.name != "actset_output" and row.presence is None
+)
 _LOADED = tuple(row for row in _known(WRITABLE) if row.prerequisite.name in ("NONE", "ETHERNET"))
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from flowvm.columns import VLAN_CFI
-from flowvm.fields import FIELDS, Bits, Field, Format
+from flowvm.fields import FIELDS, Bits, Field, Format, field
 from flowvm.flow import ReservedPort
 from flowvm.testing.choices import Choices
 from flowvm.text.values import format_prefix
+from flowvm.tlv_map import TlvMap, TlvOption
 
 MACS = (
     0x0200_0000_0001,
@@ -88,13 +89,18 @@ def value_of(choose: Choices, row: Field, ports: Sequence[int]) -> int:
     return value | VLAN_CFI if row.name == "vlan_vid" else value
 
 
+_SHOWN_WHOLE = ("tun_flags", "tun_gbp_flags", "tun_gtpu", "tun_erspan_ver")
+"""Fields of which Open vSwitch's dumps do not show masks."""
+
+
 def mask_for(choose: Choices, row: Field) -> int:
     """A mask for the field: mostly all of it, else a prefix, a run of bits, or any bits."""
     width = value_width(row)
     full = row.full_mask
     if row.format is Format.FRAG:
         return choose.one((3, 1, 2))
-    if not row.maskable or not choose.percent(30):
+    whole = not row.maskable or width == 1 or row.name.startswith(_SHOWN_WHOLE)
+    if whole or not choose.percent(30):
         return full
     match choose.number(0, 2):
         case 0:
@@ -107,11 +113,31 @@ def mask_for(choose: Choices, row: Field) -> int:
     if row.format is Format.IPV6 and format_prefix(mask, width) is None:
         # ovs-ofctl takes a mask that begins with a decimal digit for the length of a prefix.
         mask |= 0xF << 124
+    if row.presence is not None and _fills_bytes(mask):
+        # Open vSwitch dumps such a match on an option as an exact one.
+        return full
     return mask | VLAN_CFI if row.name == "vlan_vid" else mask
 
 
-_NOT_HERE = ("nsh_", "tun_flags", "tun_gbp", "tun_erspan", "tun_gtpu", "tun_metadata", "ct_")
+def _fills_bytes(mask: int) -> bool:
+    return not mask & mask + 1 and not mask.bit_length() % 8
+
+
+TLV_MAP = TlvMap(
+    (TlvOption(0, 4, 0x102, 0x80), TlvOption(1, 8, 0x103, 1), TlvOption(5, 20, 0xFFFF, 0)),
+    inferred=False,
+)
+"""The tunnel options that generated tables use; a switch that is given one has to have them."""
+
+
+def unplaced(row: Field) -> Field:
+    """The field as flows name it, of a row that may have its place from :data:`TLV_MAP`."""
+    return field(row.name)
+
+
+_NOT_HERE = ("nsh_", "ct_")
 _NEVER_MATCHED = ("dp_hash", "recirc_id", "packet_type", "conj_id", "in_port_oxm")
+_NOT_SHOWN = ("tun_erspan_idx", "tun_erspan_dir", "tun_erspan_hwid")  # but for some versions
 _WITHOUT_CODE = ("dl_vlan", "dl_vlan_pcp")  # matched by way of other fields
 
 
@@ -119,17 +145,22 @@ def _has_code(row: Field) -> bool:
     return row.nxm is not None or row.oxm is not None
 
 
-MATCHABLE: tuple[Field, ...] = tuple(
-    row
-    for row in FIELDS
-    if row.bits is not None
-    and (_has_code(row) or row.name in _WITHOUT_CODE)
-    and not row.name.startswith(_NOT_HERE)
-    and row.name not in _NEVER_MATCHED
+_KNOWN: tuple[Field, ...] = (
+    *(
+        row
+        for row in FIELDS
+        if row.bits is not None
+        and (_has_code(row) or row.name in _WITHOUT_CODE)
+        and not row.name.startswith(_NOT_HERE)
+        and row.name not in _NEVER_MATCHED
+    ),
+    *TLV_MAP.rows.values(),
 )
-"""The fields that generated matches use."""
 
-READABLE: tuple[Field, ...] = tuple(row for row in MATCHABLE if _has_code(row))
+MATCHABLE: tuple[Field, ...] = tuple(row for row in _KNOWN if row.name not in _NOT_SHOWN)
+"""The fields that generated matches use; options with their places by :data:`TLV_MAP`."""
+
+READABLE: tuple[Field, ...] = tuple(row for row in _KNOWN if _has_code(row))
 """The fields that generated actions read."""
 
 WRITABLE: tuple[Field, ...] = tuple(row for row in READABLE if row.writable)

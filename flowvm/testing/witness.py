@@ -23,10 +23,12 @@ class WitnessError(AssertionError):
         states = []
         for subject in subjects:
             switch = subject.switch.copy()
-            switch.run(batch_of(self.packets[:-1]))
+            switch.run(batch_of(self.packets[:-1], switch.names.tlv_map))
             states.append(switch.state)
-        last = batch_of(self.packets[-1:])
-        self.traces: tuple[Trace, ...] = tuple(trace_packet(state, last) for state in states)
+        self.traces: tuple[Trace, ...] = tuple(
+            trace_packet(state, batch_of(self.packets[-1:], state.program.names.tlv_map))
+            for state in states
+        )
         lines = _lines(claim, self.packets, subjects, self.traces)
         super().__init__("\n".join(lines))
 
@@ -39,8 +41,9 @@ def _lines(
     if len(packets) > 1:
         switch = subjects[0].switch.copy()
         for number, packet in enumerate(packets[:-1], 1):
-            trace = trace_packet(switch.state, batch_of([packet]))
-            switch.run(batch_of([packet]))
+            alone = batch_of([packet], switch.names.tlv_map)
+            trace = trace_packet(switch.state, alone)
+            switch.run(alone)
             yield from _packet(f"Packet {number}", packet, trace)
         yield from _packet(f"Packet {len(packets)}, the one that matters", packets[-1], traces[0])
     else:

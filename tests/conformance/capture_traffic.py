@@ -115,7 +115,8 @@ class _Search:
         random: Random,
     ) -> None:
         self._switch = switch
-        self._ports = tuple(brought)
+        # Most of what comes in by a tunnel is another packet with other fields.
+        self._ports = tuple(port for port, fields in brought.items() for _ in fields)
         self._brought = brought
         self._choose = RandomChoices(random)
         self._targets = targets_of(switch.program.flows, switch.names)

@@ -29,7 +29,7 @@ from flowvm.flow import Flow, ReservedPort
 from flowvm.pipeline.emission import Reason
 from flowvm.pipeline.result import Result, Verdict
 from flowvm.switch import Switch
-from flowvm.testing import Packet, batch_of, packet_sequences, tables
+from flowvm.testing import TLV_MAP, Packet, batch_of, packet_sequences, tables
 from flowvm.text.dump import parse_dump
 from flowvm.text.parse import parse_actions
 from flowvm.trace import trace_packet
@@ -183,6 +183,8 @@ def observe(bridge: Bridge, blank: Bridge, case: Case) -> Seen:
     """What Open vSwitch makes of ``case``. Raises OracleRefusedError if it does not load."""
     version = VERSIONS[case.openflow]
     bridge.reset()
+    if any("tun_metadata" in flow.lower() for flow in case.flows):
+        bridge.add_tlv_map(str(TLV_MAP))
     bridge.ofctl("add-flows", "-", "-O", version, text="\n".join(case.flows))
     seen = Seen(bridge.dump_flows(version))
     now = 0
@@ -247,7 +249,8 @@ def path_of(bridge: Bridge, blank: Bridge, packet: Packet) -> list[Step] | None:
 def predict(dump: str, case: Case) -> tuple[Seen, Result]:
     """What flowvm makes of ``case``, from the dump of it as loaded."""
     flows = parse_dump(dump).flows
-    switch, twin = Switch(flows, PORT_NAMES), Switch(flows, PORT_NAMES)
+    switch = Switch(flows, PORT_NAMES, tlv_map=TLV_MAP)
+    twin = switch.copy()
     result = switch.run(batch_of(case.packets))
     seen = Seen(dump)
     emissions = result.emissions

@@ -24,7 +24,16 @@ from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.result import Result
 from flowvm.pipeline.state import State
 from flowvm.switch import Switch
-from flowvm.testing import Packet, batch_of, flows, matches, packet_sequences, packets, tables
+from flowvm.testing import (
+    TLV_MAP,
+    Packet,
+    batch_of,
+    flows,
+    matches,
+    packet_sequences,
+    packets,
+    tables,
+)
 from flowvm.text.parse import parse_flow
 from flowvm.trace import port_label
 
@@ -264,7 +273,7 @@ def test_a_dump_taken_on_the_way_goes_on_as_the_switch_does(scene: Scene) -> Non
 def matches_packet(match: Match, batch: PacketBatch, packet: int) -> bool:
     """Whether a packet has all that a match demands, term by term."""
     for row, value, mask in match.constraints():
-        for column, wanted, compared in row.match_words(int(value), mask):
+        for column, wanted, compared in TLV_MAP.words(row, int(value), mask):
             word = int(batch.columns[column, packet])
             fragment = int(batch.columns[Column.NW, packet]) >> NW_FRAG_BITS.shift & 1
             if fragment and column == Column.TP:
@@ -293,7 +302,7 @@ def one_table(draw: st.DrawFn) -> Scene:
     prefix = Match(()) if name != "ipv6_dst" else Match((FieldMatch.exact("eth_type", 0x86DD),))
     for value in draw(st.lists(st.integers(0, (1 << row.width) - 1), max_size=40)):
         found.append(Match((*prefix.terms, FieldMatch(row, value & mask, mask, name))))
-    distinct = {frozenset(m.words({}).items()): m for m in found}
+    distinct = {frozenset(m.words({}, TLV_MAP).items()): m for m in found}
     priorities = st.sampled_from((0, 1, 5, 5, 100, 65535))
     table = [Flow(match, (Output(9),), draw(priorities), 0) for match in distinct.values()]
     return Scene(table, tuple(draw(st.lists(packets(table), min_size=1, max_size=10))))

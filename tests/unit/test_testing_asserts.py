@@ -297,3 +297,15 @@ def test_an_assert_that_tries_nothing_is_an_error() -> None:
 def test_asserts_work_inside_property_tests(port: int) -> None:
     """A user's own strategies can make the tables; Hypothesis wants to be told that it is meant."""
     assert_reaches(f"actions=output:{port}", "in_port=1", port, examples=10)
+
+
+def test_packets_have_the_options_that_rules_and_demands_name() -> None:
+    """Tunnel options are aimed at like all else; one of no value only has to be there."""
+    before = "tun_metadata0=0x10002 actions=2\npriority=1,tun_metadata1 actions=3\n"
+    with pytest.raises(WitnessError) as caught:
+        assert_equivalent(before, before.replace("actions=2", "actions=drop"))
+    assert caught.value.packets[-1].fields == {"tun_metadata0": 0x10002}
+    with pytest.raises(WitnessError) as caught:
+        assert_equivalent(before, before.splitlines()[0] + "\n")
+    assert caught.value.packets[-1].fields == {"tun_metadata1": 0}
+    assert_reaches(before, "in_port=1,tun_metadata0=0x10002", port=2)
