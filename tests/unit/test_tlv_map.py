@@ -252,6 +252,28 @@ def test_outputs_tell_what_a_tunnel_would_get() -> None:
     assert f"    {line}, tun_metadata7=0, geneve({options[1]})\n" in str(trace)
 
 
+def test_flags_that_no_flow_sees_come_along() -> None:
+    """Of tun_flags flows read and write oam alone; a packet of a tunnel has others besides."""
+    text = (
+        "priority=2,tun_flags=oam actions=3\n"
+        "priority=1 actions=push:NXM_NX_TUN_FLAGS[],pop:NXM_NX_REG0[0],set_field:oam->tun_flags,2"
+    )
+    trace = Switch(flows(text)).trace("in_port=1,tun_dst=192.0.2.1,tun_flags=df|key,tun_id=5")
+    assert "tun_flags=df|key," in trace.flow
+    assert "tun_flags=oam|df|key," in trace.final_flow
+    assert "reg0" not in trace.final_flow
+    (output,) = trace.outputs
+    assert (output.port, output.tunnel["tun_flags"]) == (2, "oam|df|key")
+    again = f"in_port=1,{trace.final_flow.partition(',in_port')[0]}"
+    assert Switch(flows(text)).trace(again).ports == (3,)
+
+
+def test_the_tos_of_a_tunnel_is_shown_as_open_vswitch_shows_it() -> None:
+    """In hexadecimal, though it is read in decimal."""
+    trace = Switch(flows("actions=2")).trace("in_port=1,tun_dst=192.0.2.1,tun_tos=20,tun_ttl=64")
+    assert "tun_tos=14,tun_ttl=64," in trace.flow
+
+
 def test_a_field_without_a_place_is_named() -> None:
     """The registry alone does not say where an option is."""
     with pytest.raises(ValueError, match="no place"):
