@@ -26,6 +26,8 @@ def arrival_at_edge(wiring: Wiring, place: Place) -> tuple[Fate, str]:
     name = f"{place.node}:{interface.name}"
     if place.port == ReservedPort.LOCAL and endpoint is None:
         return Fate.DELIVERED, f"{name} (the node itself)"
+    if not wiring.bridges[place.spot].settings_known:
+        return Fate.OUTSIDE, f"{name} (what it leads to ovs-vsctl show would tell)"
     if endpoint is None and not _has_guest(interface):
         return Fate.OUTSIDE, name
     what = "" if endpoint is None else _behind(endpoint)

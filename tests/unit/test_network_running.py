@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -163,6 +165,15 @@ def test_device_without_link_leads_outside() -> None:
     network = Network([vlan_network().wiring.nodes["n0"]])
     (end,) = network.trace(network.wiring.place("n0:tap0"), packet(DISCOVER)).ends()
     assert (end.fate, end.text) == (Fate.OUTSIDE, "n0:eth1")
+
+
+def test_ports_that_nothing_configures_lead_nowhere_known() -> None:
+    """Without ovs-vsctl show nothing tells patch ports from others: that is said of what leaves."""
+    here = bridge("br", "actions=output:2", interface("t", 1), interface("p", 2))
+    network = Network([Node("n", (replace(here, settings_known=False),))])
+    (end,) = network.trace(Place("n", "br", 1), packet(DISCOVER)).ends()
+    assert end.fate is Fate.OUTSIDE
+    assert end.text == "n:p (what it leads to ovs-vsctl show would tell)"
 
 
 def test_loop_over_a_link_ends() -> None:
