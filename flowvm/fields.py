@@ -93,13 +93,17 @@ class Bits:
     def words(self, value: int) -> Iterator[tuple[Column, int]]:
         """Split ``value`` into (column, word) pairs, most significant first."""
         placed = (value & ((1 << self.width) - 1)) << self.shift
-        for i, left in enumerate(range(self.n_columns - 1, -1, -1)):
-            yield Column(self.column + i), placed >> 64 * left & 0xFFFF_FFFF_FFFF_FFFF
+        last = self.n_columns - 1
+        if not last:
+            yield self.column, placed
+            return
+        for i in range(last + 1):
+            yield Column(self.column + i), placed >> 64 * (last - i) & 0xFFFF_FFFF_FFFF_FFFF
 
     def value(self, key: Sequence[int]) -> int:
         """The value in ``key``, which has one word a column."""
-        placed = 0
-        for i in range(self.n_columns):
+        placed = key[self.column]
+        for i in range(1, self.n_columns):
             placed = placed << 64 | key[self.column + i]
         return placed >> self.shift & (1 << self.width) - 1
 
@@ -146,6 +150,10 @@ class Field:
 
     def __repr__(self) -> str:
         return f"<Field {self.name}>"
+
+    def __hash__(self) -> int:
+        # Operations are looked up by the fields that they have to do with.
+        return hash(self.name)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         if self.presence is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -169,7 +170,9 @@ class Alterations:
     keys: NDArray[np.uint64]
     since: NDArray[np.int64]
 
+    @cached_property
     def index(self) -> KeyIndex:
+        """The keys, to be found by value."""
         index = KeyIndex(len(self.target.mask.columns), max(8, len(self.since)))
         index.add(self.keys)
         return index

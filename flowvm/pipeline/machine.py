@@ -119,8 +119,9 @@ class Machine:
                 stretch = self._travel(batch, first + at, path_of, _Guide(self, paths, recorder))
                 good = len(stretch.path_of)
                 stretches.append(stretch)
-            # Packets that meet what others learn are taken in small steps until they are through.
-            size = 4 * size if good == len(path_of) else max(1, good)
+            # Packets that meet what others learn are taken in small steps until they are through:
+            # each step from one of them up to where the next one was.
+            size = 4 * size if good == len(path_of) else good + 1
             at += good
         return stretches
 
@@ -339,7 +340,7 @@ class Machine:
             np.array(self.state.program.learnable_columns), altered.target.mask.columns
         )
         keys = consults["key"][rows[:, None], same_table] & altered.target.mask.array
-        number = altered.index().find(keys)
+        number = altered.index.find(keys)
         rules = consults["rule"][same_table]
         priority = np.where(rules >= 0, self.state.rules.priority[rules], -1)
         if altered.target.table in self.state.program.conjunctions.tables:
