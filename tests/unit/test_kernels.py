@@ -28,7 +28,8 @@ SEEDS = range(5)
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Leave the process without compiled loops."""
+    """Begin and leave the process without compiled loops."""
+    kernels.unload()
     yield
     kernels.unload()
 
