@@ -24,6 +24,7 @@ from flowvm.actions.write import settle_vlan
 from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
 from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN, INNER_TCI, OUTER_TCI, OUTER_TPID
 from flowvm.pipeline.bits import ONES
+from flowvm.pipeline.prerequisites import is_ethernet
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import format_hex, parse_number
@@ -90,6 +91,7 @@ class PushVlan(Action):
         return Lowered(PushTag(), (self.ethertype,))
 
 
+_LINKLESS = "a VLAN tag on a packet without an Ethernet header"
 _OUTER_PRESENT = np.uint64(VLAN_CFI << OUTER_TCI.shift)
 _INNER_PRESENT = np.uint64(VLAN_CFI << INNER_TCI.shift)
 _TAG = np.uint64(32)
@@ -104,6 +106,14 @@ class _TagOperation(Operation):
     @property
     def writes(self) -> ColumnBits:
         return {Column.VLAN: ONES}
+
+
+def _stop_linkless(run: Run, packets: Packets) -> None:
+    """Stop those of ``packets`` that have no Ethernet header for a tag to be in.
+
+    Open vSwitch 3.1 puts the tag into what there is, and at times does not survive it.
+    """
+    run.stop_unsupported(packets[~is_ethernet(run.columns, packets)], _LINKLESS)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class SetTag(_TagOperation):
         if not self.push_if_needed:
             tagged = (column[packets] & _OUTER_PRESENT) != 0
             packets, value = packets[tagged], value[tagged]
+        _stop_linkless(run, packets)
         kept = column[packets] & np.uint64(~(self.mask << OUTER_TCI.shift) & ONES)
         column[packets] = kept | value << np.uint64(OUTER_TCI.shift)
         settle_vlan(run, packets, int(_OUTER_PRESENT))
@@ -147,6 +158,7 @@ class PushTag(_TagOperation):
     """Put a tag of VLAN 0 outside; the operand is its Ethernet type. OVS knows two tags at most."""
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
+        _stop_linkless(run, packets)
         column = run.columns[Column.VLAN]
         outer = operands[0] << np.uint64(OUTER_TPID.shift) | _OUTER_PRESENT
         run.reentries.hides_tags[packets] |= column[packets] & _INNER_PRESENT != 0

@@ -74,8 +74,8 @@ LISTS = {
     "nothing to decap": "actions=output:3,decap(),decap(),output:2",
     "nsh before arp": "arp actions=output:3,decap(),encap(nsh),output:2",
     "no field of ethernet": "actions=decap(),resubmit(,1)\n"
-    "table=1 actions=set_field:1:2:3:4:5:6->eth_dst,set_field:4097->vlan_tci,push_vlan:0x8100,"
-    "strip_vlan,mod_dl_src:1:2:3:4:5:6,CONTROLLER:65535",
+    "table=1 actions=set_field:1:2:3:4:5:6->eth_dst,load:0x1001->NXM_OF_VLAN_TCI[],"
+    "mod_dl_src:1:2:3:4:5:6,CONTROLLER:65535",
     "mpls": "actions=encap(mpls),set_mpls_label(77),set_mpls_ttl(3),encap(ethernet),output:2",
     "mpls twice": "actions=encap(mpls_mc),set_mpls_label(77),encap(mpls),set_mpls_ttl(3),"
     "encap(ethernet),set_field:1:2:3:4:5:6->eth_src,output:3",
@@ -140,6 +140,8 @@ LOSES_TRACK = {
     "clone(resubmit(,1)),output:2": "an output after an encap or decap",
     "encap(mpls),CONTROLLER,encap(ethernet),output:2": "encap(mpls) without encap(ethernet)",
     "encap(mpls),decap()": "encap(mpls) without encap(ethernet)",
+    "decap(),push_vlan:0x8100,CONTROLLER,output:2": "a VLAN tag on a packet without",
+    "decap(),mod_vlan_vid:5,CONTROLLER": "a VLAN tag on a packet without",
     "encap(nsh),ct(commit),output:2": "ct after encap or decap",
     "decap(),output(port=2,max_len=20),output:3": "max_len on the output of a packet without",
 }
