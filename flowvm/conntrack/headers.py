@@ -70,3 +70,13 @@ def updated(checksum: int, old: int, new: int, size: int) -> int:
             total = (total & 0xFFFF) + (total >> 16)
         checksum = total ^ 0xFFFF
     return checksum
+
+
+def checksum_of(data: bytes) -> int:
+    """The checksum of ``data``, in which its place is filled with zeroes."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF

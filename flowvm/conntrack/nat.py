@@ -42,11 +42,26 @@ class NatRequest:
 
 
 @dataclass(frozen=True)
+class ControlEdit:
+    """What becomes of a segment of FTP's control connection.
+
+    By how much its numbers change, and what comes in the place of ``size`` bytes from ``at`` of
+    its payload.
+    """
+
+    sequence: int = 0
+    acknowledgement: int = 0
+    at: int = 0
+    size: int = 0
+    text: bytes = b""
+
+
+@dataclass(frozen=True)
 class Translation:
     """What becomes of a packet's addresses: ``None`` for what stays.
 
     ``ports`` are source and destination; ``quoted`` is what becomes of the packet that an ICMP
-    error quotes, whose protocol is ``protocol``.
+    error quotes, whose protocol is ``protocol``; ``control`` what becomes of the rest.
     """
 
     source: int | None
@@ -54,6 +69,7 @@ class Translation:
     ports: tuple[int, int] | None
     protocol: int
     quoted: Translation | None = None
+    control: ControlEdit | None = None
 
 
 def reply_key(

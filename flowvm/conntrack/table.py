@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from flowvm.conntrack.key import Bucket, Key
+from flowvm.conntrack.key import Bucket, Endpoint, Key
 from flowvm.conntrack.protocol import Progress
 
 _SWEEP = 1 << 14
@@ -21,7 +21,9 @@ class Connection:
     """One tracked connection. ``key`` is seen by its opener, ``reply_key`` by the other end.
 
     It has expired when the clock is at ``expiration``. ``ended`` is when another connection took
-    its place, which is how one ends before its time.
+    its place, which is how one ends before its time. ``parent`` is the control connection of one
+    that was announced there. ``skew`` is by how many bytes more the packets of one direction have
+    come to be than they were, that of replies if ``skew_in_reply``.
     """
 
     key: Key
@@ -34,6 +36,10 @@ class Connection:
     with_nat: bool = False
     helper: str = ""
     ended: int | None = None
+    parent: Key | None = None
+    skew: int = 0
+    skew_in_reply: bool = False
+    is_from_dump: bool = False
 
     def is_over(self, now: int) -> bool:
         """Whether packets are no part of it any more."""
@@ -42,6 +48,22 @@ class Connection:
     def is_gone(self, now: int) -> bool:
         """Whether nothing is left of it, the reservation of its addresses included."""
         return now >= self.expiration or (self.ended is not None and now > self.ended)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Expectation:
+    """A connection that a control connection, ``parent``, has announced.
+
+    ``key`` is what it will begin with, from any port. ``address`` is its translated source in
+    replies if ``to_destination``, else their source. The rest is what the parent was then.
+    """
+
+    key: Key
+    parent: Connection
+    mark: int
+    label: int
+    address: int
+    to_destination: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,6 +92,7 @@ class ConnectionTable:
     def __init__(self, nat_basis: int | None = None) -> None:
         self.nat_basis = nat_basis
         self._buckets: dict[Bucket, list[Entry]] = {}
+        self._expected: dict[Key, Expectation] = {}
         self._added = 0
 
     def copy(self) -> ConnectionTable:
@@ -81,6 +104,8 @@ class ConnectionTable:
             twin._buckets[bucket] = [
                 Entry(_copied(entry.connection, copies), entry.for_replies) for entry in entries
             ]
+        for key, one in self._expected.items():
+            twin._expected[key] = replace(one, parent=_copied(one.parent, copies))
         return twin
 
     def __bool__(self) -> bool:
@@ -135,6 +160,24 @@ class ConnectionTable:
             if entry.reverse == key:
                 return entry, True
         return None
+
+    def expect(self, announced: Expectation, now: int) -> None:
+        """Expect a connection, unless one like it is expected already."""
+        if self._expectation(announced.key, now) is None:
+            self._expected[announced.key] = announced
+
+    def expected(self, key: Key, now: int) -> Expectation | None:
+        """What announced a connection that begins with ``key``, if anything did."""
+        if not self._expected:
+            return None
+        return self._expectation(key._replace(source=Endpoint(key.source.address)), now)
+
+    def _expectation(self, key: Key, now: int) -> Expectation | None:
+        found = self._expected.get(key)
+        if found is not None and found.parent.is_gone(now):
+            del self._expected[key]
+            return None
+        return found
 
     def is_taken(self, key: Key, now: int) -> bool:
         """Whether there is a connection with ``key``, or one whose replies are sent there."""

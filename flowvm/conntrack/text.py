@@ -105,6 +105,7 @@ def parse_connection(line: str, now: int = 0) -> Connection:
         nat=which if translated else 0,
         with_nat=translated,
         helper=attributes.get("helper", ""),
+        is_from_dump=True,
     )
 
 

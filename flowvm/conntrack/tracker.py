@@ -6,6 +6,8 @@ milliseconds.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowvm.conntrack import nat
 from flowvm.conntrack.extract import (
     ECHO_REQUEST,
@@ -18,8 +20,21 @@ from flowvm.conntrack.extract import (
     Facts,
     extract,
 )
+from flowvm.conntrack.ftp import (
+    Announcement,
+    address_text,
+    is_announcement,
+    message_of,
+    parse_announcement,
+)
 from flowvm.conntrack.key import Endpoint, Key, OriginalTuple
-from flowvm.conntrack.nat import Translation, UnpredictableError
+from flowvm.conntrack.nat import (
+    DESTINATION,
+    SOURCE,
+    ControlEdit,
+    Translation,
+    UnpredictableError,
+)
 from flowvm.conntrack.protocol import IcmpProgress, OtherProgress, Progress, Update
 from flowvm.conntrack.request import (
     DESTINATION_NAT,
@@ -34,13 +49,17 @@ from flowvm.conntrack.request import (
     Request,
     Tracking,
 )
-from flowvm.conntrack.table import Connection, ConnectionTable
+from flowvm.conntrack.table import Connection, ConnectionTable, Expectation
 from flowvm.conntrack.tcp import TcpProgress, may_begin
 from flowvm.fields import ETH_TYPE_IP
 from flowvm.protocols import ICMP, ICMPV6, TCP, UDP
 
 _NATTED = SOURCE_NAT | DESTINATION_NAT
-_FTP, _TFTP = 21, 69
+FTP, TFTP = "ftp", "tftp"
+_FTP_PORT, _TFTP_PORT = 21, 69
+_WORD = 0xFFFF_FFFF
+_MOST_BEHIND = 255
+"""What stands behind an address that is replaced, Open vSwitch counts in 8 bits."""
 _ICMP_REQUESTS = frozenset({ECHO_REQUEST, TIMESTAMP, INFORMATION})
 
 
@@ -65,9 +84,7 @@ def track(
         tracking.state = INVALID
         _describe(tracking, request.zone, None, None)
         return None
-    if helper and helper == request.helper:
-        raise UnpredictableError(f"alg={helper}")
-    return _Tracker(table, facts, tracking, request, now, to_control=bool(helper)).run()
+    return _Tracker(table, facts, datagram, tracking, request, now, control=helper).run()
 
 
 class _OrphanError(Exception):
@@ -77,18 +94,19 @@ class _OrphanError(Exception):
 class _Tracker:
     """One packet on its way through the table (``process_one``).
 
-    ``to_control`` marks a packet to or from the control port of an application's protocol.
+    ``control`` names the protocol whose control port the packet goes to or comes from.
     """
 
     def __init__(
         self,
         table: ConnectionTable,
         facts: Facts,
+        datagram: Datagram,
         tracking: Tracking,
         request: Request,
         now: int,
         *,
-        to_control: bool,
+        control: str,
     ) -> None:
         self._table = table
         self._facts = facts
@@ -96,7 +114,9 @@ class _Tracker:
         self._tracking = tracking
         self._request = request
         self._now = now
-        self._to_control = to_control
+        self._control = control
+        self._datagram = datagram
+        self._edit = ControlEdit()
         self._reply = False
 
     def run(self) -> Translation | None:
@@ -109,7 +129,7 @@ class _Tracker:
             tracking.state |= INVALID
             _describe(tracking, request.zone, None, None)
             return None
-        translation = None
+        translation = expectation = None
         if connection is None:
             connection = self._by_original_tuple()
             replaced = connection is not None and self._update(connection)
@@ -117,21 +137,28 @@ class _Tracker:
             if connection is None and not create:
                 tracking.state = INVALID
         else:
-            create = self._update(connection)
+            create = self._update_control(connection)
             if request.nat is not None and not create:
                 translation = _translate(
                     connection, tracking, request.zone, self._reply, self._facts.related
                 )
-        if create and not self._table.is_taken(self._key, self._now):
-            connection, translation = self._begin()
-        _describe(tracking, request.zone, connection, self._key)
+        if create:
+            expectation = self._table.expected(self._key, self._now)
+            if not self._table.is_taken(self._key, self._now):
+                connection, translation = self._begin(expectation)
+        _describe(tracking, request.zone, connection, self._key, expectation)
         if connection is not None:
             _set(tracking, connection, request)
+            if self._control and connection.helper:
+                self._announce(connection)
         tracking.connection = None
         if request.nat is None:
             tracking.connection = connection
             tracking.reply, tracking.related = self._reply, self._facts.related
-        return translation
+        if self._edit == ControlEdit():
+            return translation
+        kept = translation or Translation(None, None, None, self._key.protocol)
+        return replace(kept, control=self._edit)
 
     def _look_up(self) -> Connection | None:
         """The connection that the packet belongs to; finds out ``_reply`` and ``_key`` too."""
@@ -209,7 +236,88 @@ class _Tracker:
                 return True
         return False
 
-    def _begin(self) -> tuple[Connection | None, Translation | None]:
+    def _update_control(self, connection: Connection) -> bool:
+        """As :meth:`_update`, for a packet that may be one of an FTP control connection."""
+        if self._control != FTP:
+            return self._update(connection)
+        if self._reply != connection.skew_in_reply:
+            self._adjust(connection, announces=False)
+            return self._update(connection)
+        create = self._update(connection)
+        if not create:
+            self._adjust(connection, announces=False)
+        return create
+
+    def _adjust(self, connection: Connection, *, announces: bool) -> None:
+        """Let the numbers of a segment be what they are to the receiver.
+
+        Only of one that ``announces`` something or does not.
+        """
+        key, segment = self._key, self._facts.segment
+        if is_announcement(message_of(self._datagram), key.eth_type) is not announces:
+            return
+        if self._request.nat is None or segment is None:
+            return
+        if connection.is_from_dump:
+            raise UnpredictableError("FTP with nat on a connection from a dump")
+        skew = connection.skew
+        if self._reply != connection.skew_in_reply:
+            self._edit = replace(self._edit, acknowledgement=-skew)
+            moved = segment.acknowledgement - skew & _WORD
+            self._facts = replace(self._facts, segment=segment._replace(acknowledgement=moved))
+        else:
+            self._edit = replace(self._edit, sequence=skew)
+
+    def _announce(self, connection: Connection) -> None:
+        """Expect the connection that a packet of a control connection announces."""
+        if self._control == TFTP:
+            self._expect(connection, connection.key.source.port)
+            return
+        message, eth_type = message_of(self._datagram), self._key.eth_type
+        if not is_announcement(message, eth_type):
+            return
+        told = parse_announcement(message, eth_type)
+        if told is None or not _may_announce(connection, told):
+            self._tracking.state |= TRACKED | INVALID
+            return
+        self._expect(connection, told.port)
+        self._adjust(connection, announces=True)
+        if self._request.nat is None or told.address is None:
+            return
+        key, reply = connection.key, connection.reply_key
+        if len(self._datagram.frame) - self._datagram.l4 - told.at > _MOST_BEHIND:
+            raise UnpredictableError("FTP with nat in a long message")
+        address = key.destination.address if told.is_passive else reply.destination.address
+        text = address_text(address, eth_type)
+        self._edit = replace(self._edit, at=told.at, size=told.size, text=text)
+        if len(text) != told.size:
+            connection.skew += len(text) - told.size
+            connection.skew_in_reply = self._reply
+
+    def _expect(self, parent: Connection, port: int) -> None:
+        """Expect a connection to ``port`` of the other end than that which is the sender."""
+        key, reply = parent.key, parent.reply_key
+        translates_destination = bool(parent.nat & DESTINATION)
+        if self._tracking.state & REPLY:
+            source, destination = key.source.address, key.destination.address
+            address = reply.destination.address
+            if translates_destination:
+                address = reply.source.address
+        else:
+            source, destination = reply.source.address, reply.destination.address
+            address = key.source.address
+            if translates_destination:
+                address = key.destination.address
+        to_destination = bool(self._tracking.state & REPLY) != translates_destination
+        expected = key._replace(source=Endpoint(source), destination=Endpoint(destination, port))
+        self._table.expect(
+            Expectation(expected, parent, parent.mark, parent.label, address, to_destination),
+            self._now,
+        )
+
+    def _begin(
+        self, expectation: Expectation | None
+    ) -> tuple[Connection | None, Translation | None]:
         """Let the packet be the first of a connection, which is entered if it is committed."""
         tracking, request = self._tracking, self._request
         progress = _first_progress(self._facts)
@@ -217,14 +325,18 @@ class _Tracker:
             tracking.state = INVALID
             return None, None
         reply: Key | None = self._key.reversed()
-        if request.commit and request.nat is not None:
+        which = request.nat.which if request.nat is not None else 0
+        if expectation is not None:
+            if request.nat is not None:
+                reply, which = _expected_reply(self._key.reversed(), expectation)
+        elif request.commit and request.nat is not None:
             reply = nat.reply_key(
                 self._key,
                 request.nat,
                 lambda key: self._table.is_taken(key, self._now),
                 self._table.nat_basis,
             )
-        tracking.state = NEW
+        tracking.state = NEW if expectation is None else NEW | RELATED
         if not request.commit or reply is None:
             return None, None
         connection = Connection(
@@ -232,15 +344,36 @@ class _Tracker:
             reply,
             progress,
             self._now + progress.timeout,
-            nat=request.nat.which if request.nat is not None else 0,
+            nat=which,
             with_nat=request.nat is not None,
-            helper="" if self._to_control else request.helper,
+            helper=request.helper if self._control in ("", request.helper) else "",
         )
+        if expectation is not None:
+            connection.mark, connection.label = expectation.mark, expectation.label
+            connection.parent = expectation.parent.key
         translation = None
         if request.nat is not None:
             translation = _translate(connection, tracking, request.zone, False, False)
         self._table.add(connection, self._now)
         return connection, translation
+
+
+def _may_announce(connection: Connection, told: Announcement) -> bool:
+    """Whether the address that is named is one of the end that names it."""
+    key, reply = connection.key, connection.reply_key
+    if told.address is None:
+        return True
+    if told.is_passive:
+        return told.address in (key.destination.address, reply.source.address)
+    return told.address in (key.source.address, reply.destination.address)
+
+
+def _expected_reply(reply: Key, expectation: Expectation) -> tuple[Key, int]:
+    """What replies to an announced connection look like, and what of it is translated."""
+    if expectation.to_destination:
+        end = reply.destination._replace(address=expectation.address)
+        return reply._replace(destination=end), SOURCE
+    return reply._replace(source=reply.source._replace(address=expectation.address)), DESTINATION
 
 
 def _first_progress(facts: Facts) -> Progress | None:
@@ -288,7 +421,11 @@ def _translate(
 
 
 def _describe(
-    tracking: Tracking, zone: int, connection: Connection | None, key: Key | None
+    tracking: Tracking,
+    zone: int,
+    connection: Connection | None,
+    key: Key | None,
+    expectation: Expectation | None = None,
 ) -> None:
     """Note what is known of the packet now (``write_ct_md``)."""
     tracking.state |= TRACKED
@@ -296,7 +433,10 @@ def _describe(
     tracking.mark = connection.mark if connection is not None else 0
     tracking.label = connection.label if connection is not None else 0
     if connection is not None:
-        key = connection.key
+        key = connection.parent or connection.key
+    elif expectation is not None:
+        tracking.mark, tracking.label = expectation.mark, expectation.label
+        key = expectation.parent.key
     tracking.original = NO_ORIGINAL if key is None else original_tuple(key)
 
 
@@ -328,8 +468,8 @@ def _helper_for(datagram: Datagram, helper: str) -> str:
     protocol = frame[l3 + 9] if datagram.eth_type == ETH_TYPE_IP else frame[l3 + 6]
     source = int.from_bytes(frame[l4 : l4 + 2], "big")
     destination = int.from_bytes(frame[l4 + 2 : l4 + 4], "big")
-    if protocol == UDP and (destination == _TFTP or helper == "tftp"):
-        return "tftp"
-    if protocol == TCP and (_FTP in (source, destination) or helper == "ftp"):
-        return "ftp"
+    if protocol == UDP and (destination == _TFTP_PORT or helper == TFTP):
+        return TFTP
+    if protocol == TCP and (_FTP_PORT in (source, destination) or helper == FTP):
+        return FTP
     return ""

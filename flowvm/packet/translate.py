@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from flowvm.columns import Column
@@ -16,6 +18,7 @@ from flowvm.fields import (
     Bits,
 )
 from flowvm.packet.checksum import finish, sum_bytes, update
+from flowvm.packet.control import edit_control
 from flowvm.packet.decode import decode
 from flowvm.packet.encode import rewrite
 from flowvm.packet.frames import Frames
@@ -35,6 +38,9 @@ _LEAST = {TCP: 20, UDP: 8, ICMPV6: 4}
 
 def translate(frame: bytes, translation: Translation) -> bytes:
     """What ``translation`` makes of an IP packet, and of what it quotes if it is an ICMP error."""
+    if translation.control is not None:
+        translated = translate(frame, replace(translation, control=None))
+        return edit_control(translated, translation.control)
     frames = Frames.of([frame])
     decoded = decode(frames, 0)
     is_ipv4 = int(read(decoded.columns, ETH_TYPE_BITS)[0]) == ETH_TYPE_IP

@@ -265,6 +265,8 @@ class Traveller:
         tracking = assembly.fragments[0].tracking.copy()
         translation = track(world.connections, whole, tracking, request, world.now)
         if translation is not None:
+            if translation.control is not None:
+                raise UnpredictableError("FTP in fragments with nat")
             whole = replace(whole, frame=translate(whole.frame, translation))
         assembly.settle(whole, tracking)
 

@@ -142,13 +142,25 @@ def test_a_fragment_alone_is_invalid() -> None:
     assert state(ConnectionTable(), datagram(IP(flags="MF") / ASK)) == INVALID | TRACKED
 
 
-def test_a_helper_is_refused_for_its_protocol_only() -> None:
-    """FTP's control connection is not followed, and nothing is entered."""
+def test_a_helper_follows_its_protocol_only() -> None:
+    """Not the control connection of another, though any port will do for its own."""
     table = ConnectionTable()
-    with pytest.raises(UnpredictableError, match="alg=ftp"):
-        state(table, request(TCP(sport=1, dport=21, flags="S")), Request(commit=True, helper="ftp"))
-    assert dump(table) == []
-    assert state(table, request(TCP(sport=1, dport=21, flags="S")), COMMIT) == NEW | TRACKED
+    segment = request(TCP(sport=1, dport=2121, flags="S"))
+    assert state(table, segment, Request(commit=True, helper="ftp")) == NEW | TRACKED
+    asked = request(UDP(sport=1, dport=69) / b"?")
+    assert state(table, asked, Request(commit=True, helper="ftp")) == NEW | TRACKED
+    assert [line.rpartition(",")[2] for line in dump(table)] == ["dport=1)", "helper=ftp"]
+
+
+def test_an_announced_connection_is_related() -> None:
+    """It begins at the port that TFTP's request came from, as long as that is remembered."""
+    table = ConnectionTable()
+    asked = request(UDP(sport=1000, dport=69) / b"?")
+    state(table, asked, Request(commit=True, helper="tftp"))
+    answer = reply(UDP(sport=4000, dport=1000) / b"!")
+    assert state(table, answer) == NEW | RELATED | TRACKED
+    assert state(table.copy(), answer, COMMIT) == NEW | RELATED | TRACKED
+    assert state(table, answer, now=60_001) == NEW | TRACKED
 
 
 def nat(which: int, ports: tuple[int, int] | None = None, last: int = NAT_HERE) -> Request:
