@@ -32,13 +32,17 @@ class Kind(IntEnum):
     IPV4 = 5
     IPV6 = 6
     DURATION = 7
-    """Seconds with three decimal places and an ``s``; the value is in nanoseconds."""
+    """Seconds as ovs-ofctl writes them: whole, or to the milli- or nanosecond, and an ``s``.
+
+    The value is in nanoseconds.
+    """
     QUOTED = 8
     """A name in double quotes."""
 
 
-_MILLISECOND = np.uint64(1_000_000)
 _SECOND = np.uint64(1_000_000_000)
+_DECIMAL_PLACES = (3, 0, 9)
+"""Of a duration, the most frequent first."""
 _PAIR = np.uint64(0x000000FF000000FF)
 _HIGH_BITS = np.uint64(0x8080808080808080)
 
@@ -117,13 +121,13 @@ class Decoder:
         lengths = ends - starts
         first, second = self._bytes[starts], self._bytes[starts + 1]
         last = self._bytes[ends - 1]
-        # Loads reach up to 16 bytes back.
-        far = ends >= 16
+        # Loads reach up to 27 bytes back: a point, 9 decimal places and an "s" behind 16 digits.
+        far = ends >= 27
         prefixed = (first == ord("0")) & ((second | 0x20) == ord("x"))
         timed = last == ord("s")
         plain = far & ~prefixed & ~timed
         self._decode_hexadecimal(np.flatnonzero(far & prefixed & (lengths > 2) & (lengths <= 18)))
-        self._decode_durations(np.flatnonzero(far & timed & (lengths > 5) & (lengths <= 13)))
+        self._decode_durations(np.flatnonzero(far & timed & (lengths > 1)))
         self._decode_decimals(
             np.flatnonzero(plain & (lengths <= 16) & ((first != ord("0")) | (lengths == 1)))
         )
@@ -140,16 +144,24 @@ class Decoder:
         self._kinds[which] = kind
         self._values[which] = values
 
-    def _decode_decimals(self, which: Positions) -> None:
-        lengths = self._ends[which] - self._starts[which]
-        words = _eight(self._words[self._ends[which] - 8], np.minimum(lengths, 8))
+    def _digits(self, ends: Positions, lengths: Positions) -> tuple[NDArray[np.bool_], Words]:
+        """Which of the ``lengths`` characters, at most 16, before ``ends`` are digits, and of what.
+
+        No digit at all is 0.
+        """
+        words = _eight(self._words[ends - 8], np.minimum(lengths, 8))
         fine = _is_decimal(words)
         values = _decimal(words)
         long = np.flatnonzero(lengths > 8)
         if len(long):
-            upper = _eight(self._words[self._ends[which[long]] - 16], lengths[long] - 8)
+            upper = _eight(self._words[ends[long] - 16], lengths[long] - 8)
             fine[long] &= _is_decimal(upper)
             values[long] += _decimal(upper) * np.uint64(10**8)
+        return fine, values
+
+    def _decode_decimals(self, which: Positions) -> None:
+        ends = self._ends[which]
+        fine, values = self._digits(ends, ends - self._starts[which])
         self._keep(which[fine], Kind.DECIMAL, values[fine])
 
     def _decode_hexadecimal(self, which: Positions) -> None:
@@ -165,13 +177,27 @@ class Decoder:
         self._keep(which[fine], Kind.HEXADECIMAL, values[fine])
 
     def _decode_durations(self, which: Positions) -> None:
-        ends = self._ends[which]
-        whole = _eight(self._words[ends - 13], ends - self._starts[which] - 5)
-        # ".123s" are the last five: the word that ends with them keeps three digits.
-        fraction = _eight(self._words[ends - 9], np.full(len(which), 3))
-        fine = (self._bytes[ends - 5] == ord(".")) & _is_decimal(whole) & _is_decimal(fraction)
-        values = _decimal(whole) * _SECOND + _decimal(fraction) * _MILLISECOND
-        self._keep(which[fine], Kind.DURATION, values[fine])
+        for places in _DECIMAL_PLACES:
+            ends = self._ends[which] - 1
+            whole_ends = ends - places - 1 if places else ends
+            lengths = whole_ends - self._starts[which]
+            # More digits than eight are seconds of more than three years.
+            found = (lengths > 0) & (lengths <= 8)
+            if places:
+                found &= self._bytes[whole_ends] == ord(".")
+            some, whole_ends, lengths = which[found], whole_ends[found], lengths[found]
+            fine, values = self._digits(whole_ends, lengths)
+            values *= _SECOND
+            if places:
+                fraction_fine, fraction = self._digits(
+                    ends[found], np.full(len(some), places, np.int64)
+                )
+                fine &= fraction_fine
+                values += fraction * np.uint64(10 ** (9 - places))
+            self._keep(some[fine], Kind.DURATION, values[fine])
+            which = which[self._kinds[which] == Kind.OTHER]
+            if not len(which):
+                break
 
     def _decode_ethernet(self, which: Positions) -> None:
         starts = self._starts[which]

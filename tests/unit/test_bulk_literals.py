@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowvm.bulk.literals import Decoder, Kind
 
-MARGIN = " " * 16
+MARGIN = " " * 32
 
 
 def decode(*words: str) -> list[tuple[Kind, int]]:
@@ -59,11 +59,16 @@ def test_ip_addresses(addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Addr
     assert decode(*map(str, addresses)) == wanted
 
 
-@given(st.lists(st.integers(0, 10**11 - 1), min_size=1))
-def test_durations(milliseconds: list[int]) -> None:
-    """Seconds with three decimal places, in nanoseconds."""
-    words = [f"{number // 1000}.{number % 1000:03}s" for number in milliseconds]
-    assert decode(*words) == [(Kind.DURATION, number * 10**6) for number in milliseconds]
+@given(st.lists(st.integers(0, 10**8 - 1), min_size=1), st.integers(0, 999), st.data())
+def test_durations(seconds: list[int], milliseconds: int, data: st.DataObject) -> None:
+    """Whole seconds, or three or nine decimal places: the three ways ovs-ofctl writes them."""
+    nanoseconds = data.draw(st.integers(0, 10**9 - 1))
+    words, values = [], []
+    for second in seconds:
+        words += [f"{second}s", f"{second}.{milliseconds:03d}s", f"{second}.{nanoseconds:09d}s"]
+        values += [(second, 0), (second, milliseconds * 10**6), (second, nanoseconds)]
+    wanted = [(Kind.DURATION, second * 10**9 + rest) for second, rest in values]
+    assert decode(*words) == wanted
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,7 @@ def test_durations(milliseconds: list[int]) -> None:
     [
         *("012", "00", "12a", "1_2", "12345678901234567", "1e5", "7x"),
         *("0x", "0xg", "0x1g", "0x10000000000000000", "0x1_2", "1x1"),
-        *("12s", "1.5s", "1.2345s", ".123s", "123456789.123s", "1.x23s"),
+        *("s", "1.s", "1.-23s", "1.5s", "1.2345s", ".123s", "123456789.123s", "1.x23s"),
         *("00:00:00:00:00:0g", "00-00:00:00:00:00", "0:11:22:33:44:55", "00:11:22:33:44"),
         *(
             "1.2.3",
