@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.pipeline.emission import UNLIMITED
+from flowvm.pipeline.engine import Entry
 from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.result import Result, Stretch, Verdict
 from flowvm.pipeline.state import State
@@ -22,6 +23,7 @@ class Departure:
     popped a label. ``learns_later`` tells that the bridge learned something after this output,
     ``steps_later`` that it had the datapath do something besides output (``ct``). ``cut`` is
     whether only the first bytes leave, ``failed`` whether an error came later in the translation.
+    ``recirculations`` are those that it has been through, one within the other.
     """
 
     port: int
@@ -34,10 +36,11 @@ class Departure:
     steps_later: bool
     cut: bool
     failed: bool
+    recirculations: int
 
 
-def departures(result: Result, state: State) -> list[Departure]:
-    """What leaves of the one packet of ``result``, which came in with an ``Entry``, in order."""
+def departures(result: Result, state: State, came: Entry) -> list[Departure]:
+    """What leaves of the one packet of ``result``, which came in as ``came``, in order."""
     (stretch,) = result.stretches
     paths, emitted = stretch.paths, stretch.paths.emissions
     path_of = stretch.legs[1]
@@ -66,6 +69,9 @@ def departures(result: Result, state: State) -> list[Departure]:
                 bool((paths.steps["position"][steps] > position).any()),
                 int(emitted["max_len"][entry]) < UNLIMITED,
                 bool(paths.verdict[path] == Verdict.ERROR),
+                came.recirculations
+                if leg == 0 or stretch.travels is None
+                else int(stretch.travels.depths[leg - 1]),
             )
         )
     return found

@@ -10,6 +10,7 @@ turn; where that could matter the copy stops as unsupported.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -49,12 +50,15 @@ from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 from flowvm.pipeline.result import Result, Verdict
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
+from flowvm.pipeline.travel import MAX_RECIRCULATIONS
 from flowvm.switch import Switch
 from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 from flowvm.trace import describe_flow, known_name, port_label, trace_on
 
 MAX_HOPS = 1000
 """So many bridges one packet comes to; only in a loop are there more."""
+
+_FRAMES = 20_000
 
 MAX_ACTION_BYTES = 0xFFFF
 """So long a list of datapath actions Open vSwitch makes of one packet before it stops looking."""
@@ -216,6 +220,15 @@ class _Run:
 
     def take(self, arrival: _Arrival) -> Journey:
         """Take the packet, and all copies of it, to the end."""
+        # Bridges are as deep within each other as the packet goes through patch ports.
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, _FRAMES))
+        try:
+            return self._take(arrival)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def _take(self, arrival: _Arrival) -> Journey:
         first = self._enter(arrival)
         while self._waiting:
             following = self._waiting.popleft()
@@ -245,11 +258,11 @@ class _Run:
         exit.fate = Fate.LOOP
         return True
 
-    def _enter(self, arrival: _Arrival) -> Hop:
+    def _enter(self, arrival: _Arrival, recirculations: int = 0) -> Hop:
         """Come to a bridge by a translation of its own."""
         translation = _Translation(tunnel_destination(arrival.columns), len(arrival.frame))
         self._action_bytes = 0
-        return self._visit(arrival, Entry(), translation)
+        return self._visit(arrival, Entry(recirculations=recirculations), translation)
 
     def _visit(self, arrival: _Arrival, entry: Entry, translation: _Translation) -> Hop:
         self._n_hops += 1
@@ -269,7 +282,7 @@ class _Run:
         self._n_tracking += has_steps(result)
         used = resubmits(result, entry.resubmits)
         ancestors = {signature: hop.number, **arrival.ancestors}
-        left_all = departures(result, machine.state)
+        left_all = departures(result, machine.state, entry)
         if hop.trace is not None and not entry.nested:
             pairs = zip(hop.trace.outputs, left_all, strict=True)
             kept = tuple(output for output, departure in pairs if not departure.failed)
@@ -367,10 +380,19 @@ class _Run:
         )
         if departure.popped:
             # What the label hid is to be looked at first: the datapath takes the packet up again.
+            if departure.recirculations == MAX_RECIRCULATIONS:
+                exit.fate, exit.text = Fate.DROPPED, "Max recirculation depth exceeded"
+                return
             self._look_again(arrival)
-            exit.hops.append(self._enter(arrival))
+            exit.hops.append(self._enter(arrival, departure.recirculations + 1))
         else:
-            entry = Entry(departure.depth + 1, left.resubmits + 1, True, translation.length)
+            entry = Entry(
+                departure.depth + 1,
+                left.resubmits + 1,
+                nested=True,
+                length=translation.length,
+                recirculations=departure.recirculations,
+            )
             outputs = (*translation.outputs, (exit.place.spot, departure))
             inner = replace(translation, outputs=outputs)
             tracked = self._n_tracking

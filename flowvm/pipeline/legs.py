@@ -76,7 +76,8 @@ class Travels:
     """What became of packets in a row some of which recirculated.
 
     ``owners`` is the packet of each leg that did not arrive, and ``path_of`` its path; ``columns``
-    (columns, legs) and ``frames`` are what it began with. ``segments`` are runs of emissions in
+    (columns, legs) and ``frames`` are what it began with, ``depths`` after how many recirculations,
+    one within the other. ``segments`` are runs of emissions in
     their order: leg, first and last + 1 of its path's; ``replaced`` are the bytes of those that
     are not what the headers say; ``unsupported`` and ``lost`` why packets did not come to an end
     of their own; ``held`` are those that wait, and ``joined`` tells which legs are fragments that
@@ -93,6 +94,7 @@ class Travels:
     lost: dict[int, str]
     held: frozenset[int]
     joined: NDArray[np.bool_]
+    depths: NDArray[np.int64]
 
     def emitted(self, counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The legs and the entries of all that leaves, in order.
@@ -138,4 +140,5 @@ class Journal:
             self.lost,
             frozenset(self.held),
             np.array([leg.joins for leg in self.legs], bool),
+            np.array([leg.depth for leg in self.legs], np.int64),
         )

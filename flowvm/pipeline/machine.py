@@ -266,6 +266,7 @@ class Machine:
                 frame,
                 tracking_of(batch.columns[:, first + packet]),
                 (packet,),
+                0 if self._entry is None else self._entry.recirculations,
                 path=path,
                 offsets=offsets[packet],
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 from scapy.layers.inet import IP, TCP, UDP
@@ -59,7 +58,17 @@ def _match(random: Random, ports: tuple[int, ...]) -> tuple[str, bool, bool]:
     if random.random() < 0.2:
         terms += f",dl_dst={random.choice(MACS)}"
     if random.random() < 0.2:
-        terms += random.choice((",reg1=1", ",tun_id=7", ",pkt_mark=4", ",metadata=3"))
+        terms += random.choice(
+            (
+                ",ct_state=+trk",
+                ",ct_state=-trk",
+                ",ct_state=+est+trk",
+                ",reg1=1",
+                ",tun_id=7",
+                ",pkt_mark=4",
+                ",metadata=3",
+            )
+        )
     return terms, is_ip, tagged
 
 
@@ -75,7 +84,7 @@ def _actions(
 def _action(
     random: Random, ports: tuple[int, ...], table: int, *, is_ip: bool, tagged: bool
 ) -> str:
-    choices: list[Iterator[str] | str] = [
+    choices: list[str] = [
         *(f"output:{port}" for port in ports),
         *("NORMAL", "in_port"),
         *("load:1->NXM_NX_REG1[]", "set_tunnel:7", "load:4->NXM_NX_PKT_MARK[]"),
@@ -91,5 +100,7 @@ def _action(
     if tagged:
         choices.append("strip_vlan")
     if is_ip:
+        choices += ["ct(commit,zone=1)", "ct(commit,zone=2)", "ct_clear"]
+        choices += [f"ct(table={random.choice(TABLES)},zone={random.choice((1, 2))})"] * 2
         choices += ["dec_ttl", "mod_nw_tos:32", "mod_nw_dst:10.0.0.9", "mod_nw_src:10.0.0.3"]
-    return str(random.choice(choices))
+    return random.choice(choices)

@@ -110,6 +110,7 @@ class NetworkPair:
 
     def compare_flows(self) -> None:
         """The flows of all bridges, learned ones included, with what they counted."""
+        self.network.advance(self.now * MILLISECOND)
         for name, bridge in self.fabric.bridges.items():
             switch = self.network.switches()[Spot(NODE, name)]
             ours, theirs = counted(switch.flows()), counted_in(bridge.dump_flows())

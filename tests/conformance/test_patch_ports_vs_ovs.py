@@ -109,6 +109,12 @@ CASES = {
         "priority=1 actions=output:1",
         "actions=drop",
     ),
+    "a loop through connection tracking": (
+        "table=0,ip,in_port=1 actions=output:2,ct(table=1)\n"
+        "table=0,ip,in_port=13 actions=output:2,ct(table=1)\ntable=1,ip actions=output:11",
+        "table=0,ip,in_port=11 actions=ct(table=1)\ntable=1,ip actions=output:12,output:1",
+        "in_port=12 actions=output:13,output:1",
+    ),
     "NAT without looking again": (
         "table=0,ip,in_port=1 actions=ct(commit,nat(src=10.5.5.5)),output:11,output:2",
         "ip,nw_src=10.5.5.5 actions=output:2\npriority=1,ip actions=mod_nw_dst:10.6.6.6,output:1",
