@@ -206,17 +206,25 @@ class Result:
 
     @cached_property
     def stopped(self) -> dict[int, str]:
-        """Why those packets stopped that did not come to an end of their own."""
-        found = {}
+        """Why those packets stopped that did not come to an end of their own.
+
+        What is not supported says more of a packet than how a copy of it failed.
+        """
+        failed: dict[int, str] = {}
+        unsupported: dict[int, str] = {}
         for part in self.stretches:
             owners, paths = part.translations
             for path, why in part.paths.stopped.items():
+                is_failure = part.paths.verdict[path] == Verdict.ERROR
+                found = failed if is_failure else unsupported
                 for packet in owners[paths == path].tolist():
                     found[part.first + packet] = why
             if part.travels is not None:
-                for packet, why in (part.travels.lost | part.travels.unsupported).items():
-                    found[part.first + packet] = why
-        return found
+                for packet, why in part.travels.lost.items():
+                    failed[part.first + packet] = why
+                for packet, why in part.travels.unsupported.items():
+                    unsupported[part.first + packet] = why
+        return failed | unsupported
 
     def reason(self, packet: int) -> str:
         """Why, in words; ``""`` where the outputs say it all."""

@@ -134,6 +134,17 @@ def test_an_action_set_written_after_a_decap_is_told() -> None:
     ]
 
 
+def test_of_two_reasons_to_stop_the_unsupported_one_is_told() -> None:
+    """The packet meets what is not executed, and a copy of it cannot be encapsulated."""
+    flows = (
+        "ip actions=ct(commit,table=1),decap(),push_vlan:0x8100,output:2\n"
+        "table=1 actions=encap(ethernet)"
+    )
+    trace = Switch(parse_dump(flows).flows).trace(INNER, in_port=1)
+    assert trace.verdict == "unsupported"
+    assert trace.reason == "a VLAN tag on a packet without an Ethernet header"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_batch_is_its_packets_one_at_a_time(seed: int) -> None:
     """In frames, ports and counters."""
