@@ -35,12 +35,12 @@ from rich.table import Table
 
 from bench import ovs_dpdk, seed
 from bench.rules import program
-from flowvm.capture_replay import INPUT_BYTES, CaptureInput, replay_captures
+from flowvm.captures.replay import INPUT_BYTES, CaptureInput, replay_captures
 from flowvm.kernels import load as load_kernels
 from flowvm.packet.batch import PacketBatch, Room
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap import read_capture
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.read import read_capture
+from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.pipeline.state import State
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump

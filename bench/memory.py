@@ -18,8 +18,8 @@ import numpy as np
 
 from bench import seed
 from bench.against_ovs import EPOCH, flow_lines
-from flowvm.packet.pcap_classic import RECORD_HEADER
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.classic import RECORD_HEADER
+from flowvm.packet.pcap.write import CaptureWriter
 
 AT_ONCE = 1 << 16
 """Packets that are written at once. This process has to stay small: a child's peak begins with its

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from flowvm.capture_replay import CaptureInput, replay_captures
+from flowvm.captures.replay import CaptureInput, replay_captures
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap import Records, read_capture
-from flowvm.packet.pcap_merge import merge_captures
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.merge import merge_captures
+from flowvm.packet.pcap.read import Records, read_capture
+from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.switch import load
 
 PACKETS = 100_000

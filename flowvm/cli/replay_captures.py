@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flowvm.cli.inputs import STDIN, InputError
 
 if TYPE_CHECKING:
-    from flowvm.capture_replay import CaptureInput, Progress
+    from flowvm.captures.replay import CaptureInput, Progress
     from flowvm.flow import Port
     from flowvm.switch import Switch
 
@@ -27,9 +27,9 @@ def replay_captures(
     as_json: bool,
 ) -> None:
     """Replay ``PORT=FILE`` captures, with metadata from ``PORT:FIELDS``; print what came of it."""
-    from flowvm.capture_replay import ReplayError
-    from flowvm.capture_replay import replay_captures as run
-    from flowvm.packet.pcap import CaptureError
+    from flowvm.captures.replay import ReplayError
+    from flowvm.captures.replay import replay_captures as run
+    from flowvm.packet.pcap.read import CaptureError
 
     inputs = _inputs(captures, tunnels)
     try:
@@ -53,7 +53,7 @@ def replay_captures(
 
 
 def _inputs(captures: Sequence[str], tunnels: Sequence[str]) -> list[CaptureInput]:
-    from flowvm.capture_replay import CaptureInput
+    from flowvm.captures.replay import CaptureInput
 
     metadata: dict[Port, str] = {}
     for tunnel in tunnels:

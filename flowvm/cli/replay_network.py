@@ -52,7 +52,7 @@ def _replay_captures(
     as_json: bool,
 ) -> None:
     from flowvm.arrival import nanoseconds
-    from flowvm.packet.pcap import CaptureError
+    from flowvm.packet.pcap.read import CaptureError
 
     inputs = []
     for capture in captures:

@@ -90,7 +90,7 @@ def _captured(
     """The packets of a capture, the first of which arrives at ``at``, 0 by default."""
     from flowvm.arrival import nanoseconds
     from flowvm.network.replay import captured_packets
-    from flowvm.packet.pcap import CaptureError
+    from flowvm.packet.pcap.read import CaptureError
 
     if br_flow:
         raise InputError("flowvm: BR_FLOW does not go with --pcap")

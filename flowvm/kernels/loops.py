@@ -157,7 +157,7 @@ def step(
 ) -> None:
     """Note where records begin, from ``start`` on; ``reached`` is how many, and where the next is.
 
-    ``words`` begin at every byte; ``form`` is that of a ``pcap_walk.Form``: whether their bytes
+    ``words`` begin at every byte; ``form`` is that of a ``pcap.walk.Form``: whether their bytes
     have to be swapped, and its numbers.
     """
     swapped, length_at, overhead, header, least = form

@@ -22,11 +22,11 @@ from flowvm.network.running import Network
 from flowvm.network.wiring import Place, Spot
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap import CaptureError, read_capture
-from flowvm.packet.pcap_classic import LONGEST
-from flowvm.packet.pcap_merge import merge_captures
-from flowvm.packet.pcap_source import MICROSECOND
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.classic import LONGEST
+from flowvm.packet.pcap.merge import merge_captures
+from flowvm.packet.pcap.read import CaptureError, read_capture
+from flowvm.packet.pcap.source import MICROSECOND
+from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.pipeline.rules import SECOND
 from flowvm.text.fdb import format_fdb
 

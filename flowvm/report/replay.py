@@ -7,7 +7,7 @@ from typing import Any
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A few lines about what :func:`flowvm.capture_replay.replay_captures` sums up."""
+    """A few lines about what :func:`flowvm.captures.replay.replay_captures` sums up."""
     blocks = [_totals(summary), _ports(summary), *_reasons(summary)]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks if block)
 

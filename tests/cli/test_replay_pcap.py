@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flowvm.packet.pcap import read_capture
+from flowvm.packet.pcap.read import read_capture
 from tests.unit.captures import Captured, Ng, classic, listed
 
 from .conftest import Run

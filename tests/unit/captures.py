@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowvm.packet.pcap_source import Records
+from flowvm.packet.pcap.source import Records
 
 MICRO, NANO = 0xA1B2C3D4, 0xA1B23C4D
 

@@ -14,9 +14,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
-from flowvm.capture_replay import CaptureInput, Replayed, ReplayError, replay_captures
+from flowvm.captures.replay import CaptureInput, Replayed, ReplayError, replay_captures
 from flowvm.interrupts import held_interrupts
-from flowvm.packet.pcap import CaptureError, read_capture
+from flowvm.packet.pcap.read import CaptureError, read_capture
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump
 from tests.unit.captures import MICRO, NANO, Captured, classic, listed
@@ -341,7 +341,7 @@ def test_batches_make_no_difference(
     bench.capture(2, *packets[1::2])
     seen = []
     for most in (1 << 15, size):
-        monkeypatch.setattr("flowvm.capture_replay.BATCH_PACKETS", most)
+        monkeypatch.setattr("flowvm.captures.replay.BATCH_PACKETS", most)
         bench.flows(*LEARNING)
         bench.replay()
         seen.append([bench.read("1"), bench.read("9"), bench.read("drops"), bench.after])

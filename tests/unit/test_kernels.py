@@ -14,8 +14,8 @@ import pytest
 from flowvm import kernels
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap import CaptureError, read_capture
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.read import CaptureError, read_capture
+from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.packet.words import Words, copy_spans
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.ragged import Ragged

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowvm.packet.pcap import CaptureError, Records, read_capture
-from flowvm.packet.pcap_merge import Merged, merge_captures
+from flowvm.packet.pcap.merge import Merged, merge_captures
+from flowvm.packet.pcap.read import CaptureError, Records, read_capture
 from tests.unit.captures import NANO, Captured, classic, listed
 
 

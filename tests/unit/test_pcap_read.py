@@ -16,7 +16,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
 from flowvm.packet.frames import TAIL
-from flowvm.packet.pcap import CaptureError, Records, read_capture
+from flowvm.packet.pcap.read import CaptureError, Records, read_capture
 from tests.unit.captures import MICRO, NANO, Captured, classic, listed
 
 EPOCH = 1_700_000_000_123_456_000

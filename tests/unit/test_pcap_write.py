@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scapy.utils import RawPcapReader
 
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap import read_capture
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.read import read_capture
+from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.packet.words import Index
 from tests.unit.captures import MICRO, NANO, Captured, classic, listed
 

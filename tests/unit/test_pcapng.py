@@ -12,7 +12,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import PcapNgReader, wrpcapng
 
-from flowvm.packet.pcap import read_capture
+from flowvm.packet.pcap.read import read_capture
 from tests.unit.captures import Captured, Ng, listed
 from tests.unit.test_pcap_read import read, read_until_error
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from flowvm.packet.pcap_classic import MAGIC, read_classic
-from flowvm.packet.pcap_source import BinaryFile, CaptureError, Records, Window, opened
-from flowvm.packet.pcapng import MAGIC as NG_MAGIC
-from flowvm.packet.pcapng import read_pcapng
+from flowvm.packet.pcap.classic import MAGIC, read_classic
+from flowvm.packet.pcap.ng import MAGIC as NG_MAGIC
+from flowvm.packet.pcap.ng import read_pcapng
+from flowvm.packet.pcap.source import BinaryFile, CaptureError, Records, Window, opened
 
 __all__ = ["CHUNK_BYTES", "CaptureError", "Records", "read_capture"]
 

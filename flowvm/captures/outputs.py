@@ -10,11 +10,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from flowvm.capture_tally import Count
+from flowvm.captures.tally import Count
 from flowvm.flow import Flow
 from flowvm.names import Names
-from flowvm.packet.pcap_source import BinaryFile, Records
-from flowvm.packet.pcap_write import CaptureWriter
+from flowvm.packet.pcap.source import BinaryFile, Records
+from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.port_settings import MacEntry
 from flowvm.text.fdb import format_fdb
 from flowvm.trace import known_name, port_label

@@ -13,9 +13,9 @@ import numpy as np
 
 from flowvm.kernels import kernels
 from flowvm.packet.frames import TAIL, Frames
-from flowvm.packet.pcap_classic import LONGEST, MAGIC, RECORD_HEADER
-from flowvm.packet.pcap_linktypes import ETHERNET
-from flowvm.packet.pcap_source import MICROSECOND, BinaryFile
+from flowvm.packet.pcap.classic import LONGEST, MAGIC, RECORD_HEADER
+from flowvm.packet.pcap.linktypes import ETHERNET
+from flowvm.packet.pcap.source import MICROSECOND, BinaryFile
 from flowvm.packet.words import Bytes, Index, copy_spans, overlapping
 
 _MAGIC_OF = {unit: magic for magic, (order, unit) in MAGIC.items() if order == "<"}

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap_linktypes import ETHERNET, not_ethernet
-from flowvm.packet.pcap_source import Records, Window
-from flowvm.packet.pcap_walk import Form, gather, record_starts
+from flowvm.packet.pcap.linktypes import ETHERNET, not_ethernet
+from flowvm.packet.pcap.source import Records, Window
+from flowvm.packet.pcap.walk import Form, gather, record_starts
 from flowvm.packet.words import Bytes, Index
 
 MAGIC = {
@@ -30,7 +30,7 @@ LONGEST = 262_144
 def read_classic(window: Window) -> Iterator[Records]:
     """The packets of a pcap file, from a window at its beginning.
 
-    Raises :class:`~flowvm.packet.pcap_source.CaptureError`, after all packets before the spot,
+    Raises :class:`~flowvm.packet.pcap.source.CaptureError`, after all packets before the spot,
     where the file is damaged or ends inside a record, and at once for another link type.
     """
     order, unit = MAGIC[window.buffer[:4].tobytes()]

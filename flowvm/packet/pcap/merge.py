@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flowvm.packet.frames import TAIL, Frames
-from flowvm.packet.pcap_source import MICROSECOND, CaptureError, Records
+from flowvm.packet.pcap.source import MICROSECOND, CaptureError, Records
 from flowvm.packet.words import Index
 
 Failed = Callable[[int, CaptureError], None]

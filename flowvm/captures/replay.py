@@ -26,18 +26,18 @@ from typing import Any
 import numpy as np
 
 from flowvm.arrival import Seconds, is_metadata, nanoseconds
-from flowvm.capture_outputs import CaptureOutputs
-from flowvm.capture_tally import Count, Tally
+from flowvm.captures.outputs import CaptureOutputs
+from flowvm.captures.tally import Count, Tally
 from flowvm.columns import Column
 from flowvm.flow import Port
 from flowvm.interrupts import held_interrupts
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch, Room
 from flowvm.packet.frames import TAIL, Frames
-from flowvm.packet.pcap import CaptureError, read_capture
-from flowvm.packet.pcap_classic import LONGEST
-from flowvm.packet.pcap_merge import Merged, merge_captures, trimmed
-from flowvm.packet.pcap_source import MICROSECOND, STDIN, BinaryFile, Records, standard_input
+from flowvm.packet.pcap.classic import LONGEST
+from flowvm.packet.pcap.merge import Merged, merge_captures, trimmed
+from flowvm.packet.pcap.read import CaptureError, read_capture
+from flowvm.packet.pcap.source import MICROSECOND, STDIN, BinaryFile, Records, standard_input
 from flowvm.packet.words import SPAN, Index, copy_spans, ranges
 from flowvm.pipeline.result import Verdict
 from flowvm.pipeline.rules import NEVER, SECOND

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from flowvm.packet.frames import Frames
-from flowvm.packet.pcap_linktypes import ETHERNET, not_ethernet
-from flowvm.packet.pcap_source import Records, Window
-from flowvm.packet.pcap_walk import Form, gather, record_starts
-from flowvm.packet.pcapng_interface import Interface
+from flowvm.packet.pcap.linktypes import ETHERNET, not_ethernet
+from flowvm.packet.pcap.ng_interface import Interface
+from flowvm.packet.pcap.source import Records, Window
+from flowvm.packet.pcap.walk import Form, gather, record_starts
 from flowvm.packet.words import Bool, Index
 
 MAGIC = bytes.fromhex("0a0d0d0a")
@@ -46,7 +46,7 @@ def read_pcapng(window: Window) -> Iterator[Records]:
     """The packets of a pcapng file, from a window at its beginning.
 
     A simple packet block has no timestamp: its packet gets that of the packet before it in the
-    file (0 if there is none). Raises :class:`~flowvm.packet.pcap_source.CaptureError`, after all
+    file (0 if there is none). Raises :class:`~flowvm.packet.pcap.source.CaptureError`, after all
     packets before the spot, where the file is damaged, ends inside a block, or has a packet of
     another link type than Ethernet.
     """
