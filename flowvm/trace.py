@@ -145,7 +145,7 @@ def trace_packet(state: State, packet: PacketBatch, ct_next: Sequence[int] | Non
     """
     local = state.program.names.port_name(ReservedPort.LOCAL)
     bridge = DEFAULT_BRIDGE if local in (None, "LOCAL") else local
-    return trace_on(Machine(state.copy()), packet, bridge, ct_next)[0]
+    return trace_on(Machine(state.copy()), packet, bridge, ct_next, settles=False)[0]
 
 
 def trace_on(
@@ -154,6 +154,8 @@ def trace_on(
     bridge: str,
     ct_next: Sequence[int] | None = None,
     entry: Entry | None = None,
+    *,
+    settles: bool = True,
 ) -> tuple[Trace, Result]:
     """What happens to ``packet``, a batch of one, which ``machine`` runs, and what comes of it.
 
@@ -162,7 +164,7 @@ def trace_on(
     """
     state = machine.state
     recorder = StepRecorder(state)
-    result = machine.run(packet, recorder, ct_next, entry)
+    result = machine.run(packet, recorder, ct_next, entry, settles=settles)
     outputs = tuple(_emissions(result, state.program.names))
     verdict = result.verdict(0)
     resumed = tuple(_resumed(leg, twin, state) for leg, twin in recorder.resumed)

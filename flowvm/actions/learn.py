@@ -6,6 +6,7 @@ Semantics: ovs-actions(7), "learn".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from flowvm.actions.base import Action, Lowered, Resolver, Subfield, Unsupported
 from flowvm.actions.learning import LearnFlow, Source
@@ -117,6 +118,10 @@ class Learn(Action):
     specs: tuple[LearnSpec, ...] = ()
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         parts = [f"table={format_table(self.table)}"]
         for name in _TIMEOUTS:
             seconds = getattr(self, name)

@@ -65,7 +65,7 @@ class Emissions:
     def tunnel(self) -> dict[Column, NDArray[np.uint64]]:
         """The columns of tunnel metadata in which any of them has something as it leaves."""
         found = {column: self.header(column) for column in _TUNNEL}
-        return {column: words for column, words in found.items() if words.any()}
+        return {column: words for column, words in found.items() if np.count_nonzero(words)}
 
     def shifted(self, first: int) -> Emissions:
         """The same, with packets counted from ``first``."""
@@ -164,15 +164,20 @@ class Delivery:
     ) -> NDArray[np.uint64]:
         """The values of ``column`` of ``packets`` at a commit of each (-1: as it came in)."""
         values: NDArray[np.uint64] = self.columns[column][packets]
-        for row, (number, mask) in enumerate(self.written):
-            if number == column:
-                changed: NDArray[np.int64] | slice = slice(None)
-                if (commits < 0).any():
-                    changed = np.flatnonzero(commits >= 0)
-                at = self.commits.starts[self.paths[packets[changed]]] + commits[changed]
-                written = self.commits["header"][row, at] & np.uint64(mask)
-                values[changed] = values[changed] & ~np.uint64(mask) | written
+        if column in self._row_of:
+            row = self._row_of[column]
+            mask = np.uint64(self.written[row][1])
+            changed: NDArray[np.int64] | slice = slice(None)
+            if (commits < 0).any():
+                changed = np.flatnonzero(commits >= 0)
+            at = self.commits.starts[self.paths[packets[changed]]] + commits[changed]
+            written = self.commits["header"][row, at] & mask
+            values[changed] = values[changed] & ~mask | written
         return values
+
+    @cached_property
+    def _row_of(self) -> dict[int, int]:
+        return {column: row for row, (column, _) in enumerate(self.written)}
 
     def _frames(self, packets: NDArray[np.int64], commits: NDArray[np.int64]) -> Frames:
         """The frame of each of ``packets`` at a commit of each."""

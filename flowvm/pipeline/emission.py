@@ -318,6 +318,8 @@ class EmissionLog:
 
     def emitted_before(self, packets: Packets, moments: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many times each of ``packets`` was emitted before a moment of each."""
+        if not len(packets):
+            return packets
         sizes = [len(e.packets) for e in self._emitted]
         span = self.moment + 1
         owners = _joined([e.packets for e in self._emitted], np.int64)

@@ -32,6 +32,7 @@ from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
 from flowvm.pipeline.steps import Steps
+from flowvm.pipeline.subtable import NO_ENTRY
 from flowvm.pipeline.travel import World
 
 MAX_CHUNK = 32_768
@@ -52,6 +53,7 @@ class Machine:
         self._refreshes = Refreshes()
         self._ct_next: deque[int] | None = None
         self._entry: Entry | None = None
+        self._settles = True
 
     def run(
         self,
@@ -59,6 +61,8 @@ class Machine:
         recorder: Recorder | None = None,
         ct_next: Iterable[int] | None = None,
         entry: Entry | None = None,
+        *,
+        settles: bool = True,
     ) -> Result:
         """Run ``batch``, in its order; the state moves on with it.
 
@@ -66,7 +70,8 @@ class Machine:
         Times are nanoseconds since the dump was taken. A ``recorder`` needs a batch of one, and so
         does an ``entry``, which says how a packet of a network comes in. With ``ct_next`` the
         connections of the state do not matter: ``ct`` actions find these states in turn, and then
-        always new connections.
+        always new connections. Unless it ``settles``, what a batch of one does to the state is only
+        worked out as far as the result depends on it; then the state is of no further use.
         Raises ValueError if the first packet is earlier than the state's clock, and for packets
         that have tunnel options by another TLV map than that of the program.
         """
@@ -74,10 +79,11 @@ class Machine:
             raise ValueError("packets cannot be earlier than those before them")
         if not self.state.program.names.tlv_map.includes(batch.tlv_map):
             raise ValueError("the packets have their tunnel options by another TLV map")
-        if (recorder is not None or entry is not None) and len(batch) != 1:
-            raise ValueError("only a batch of one packet can be recorded or come in specially")
+        if (recorder is not None or entry is not None or not settles) and len(batch) != 1:
+            raise ValueError("only one packet can be recorded, come in specially or not settle")
         self._ct_next = None if ct_next is None else deque(ct_next)
         self._entry = entry
+        self._settles = settles
         if kernels() is None:
             self._n_run += len(batch)
             if self._n_run > WORTHWHILE:
@@ -99,7 +105,10 @@ class Machine:
         lengths = batch.frames.lengths[first:last]
         counted = self._counted(lengths)
         times = batch.times[first:last]
-        numbers = self._cache.number(columns)
+        if recorder is None and self._entry is None:
+            numbers = self._cache.number(columns)
+        else:
+            numbers = np.full(last - first, NO_ENTRY, np.int64)
         stretches = []
         at, size = 0, last - first
         while at < last - first:
@@ -111,7 +120,7 @@ class Machine:
             if n_translated:
                 path_of = path_of[:n_translated]
                 steps = Steps(paths, path_of, counted[part], times[part])
-                good = self._settle(steps)
+                good = self._settle(steps) if self._settles else n_translated
                 stretches.append(Stretch(first + at, paths, path_of[:good]))
             else:
                 in_time = np.searchsorted(times[part], self.state.deadline, side="right")
@@ -182,8 +191,6 @@ class Machine:
         recorder: Recorder | None,
     ) -> tuple[Paths, NDArray[np.int64]]:
         """The path of each packet, run now if it is not known."""
-        cache = self._cache
-        path_of = cache.paths_of(numbers)
         ethernet = columns[PACKET_TYPE_BITS.column] >> np.uint64(PACKET_TYPE_BITS.shift) == 0
         short = (lengths < ETHERNET_HEADER) & ethernet
         unlike = short.any() or not ethernet.all()
@@ -193,6 +200,8 @@ class Machine:
             run.halted[short] = True
             run.run()
             return Paths.of(run), np.arange(len(numbers))
+        cache = self._cache
+        path_of = cache.paths_of(numbers)
         if self._forget_crowded(int(path_of[0])):
             path_of = cache.paths_of(numbers)
         unknown = np.flatnonzero(path_of < 0)

@@ -31,6 +31,8 @@ class Ragged:
     @classmethod
     def of(cls, owners: NDArray[np.int64], n: int, **columns: Column) -> Ragged:
         """Entries in any order of owners; those of one owner stay in the order they have."""
+        if n == 1:
+            return cls(np.array([0, len(owners)]), columns)
         order = np.argsort(owners, kind="stable")
         starts = np.zeros(n + 1, np.int64)
         np.cumsum(np.bincount(owners, minlength=n), out=starts[1:])

@@ -188,6 +188,7 @@ class DatapathLog:
         on with, or 0; ``values``, shape (N_VALUES, steps).
         """
         n, emissions = len(failed), self._run.emissions
+        own_numbers = emissions.own_numbers(n) if self._packets else np.zeros(0, np.int64)
         sizes = [len(packets) for packets in self._packets]
         none = np.zeros(0, np.int64)
         owners = np.concatenate([none, *self._packets])
@@ -198,7 +199,7 @@ class DatapathLog:
             owners[stands],
             n,
             position=emissions.emitted_before(owners, moments)[stands],
-            commit=emissions.own_numbers(n)[commits][stands],
+            commit=own_numbers[commits][stands],
             step=np.repeat(np.array(self._steps, np.int64), sizes)[stands],
             frozen=np.concatenate([none, *self._frozen])[stands],
             values=np.concatenate([np.zeros((N_VALUES, 0), np.uint64), *self._values], axis=1)[

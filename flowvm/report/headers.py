@@ -7,6 +7,7 @@ of ``flow_wildcards_init_for_packet`` and ``flow_format`` in Open vSwitch 3.1's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from flowvm.columns import FRAG_LATER, Column
 from flowvm.fields import (
@@ -93,12 +94,12 @@ class _Headers:
 
     def number(self, name: str) -> int:
         """The value of a field."""
-        bits = packet_field(name).bits
-        assert bits is not None
-        return bits.value(self._key)
+        return _bits_of(name).value(self._key)
 
     def _metadata(self) -> None:
-        self._show(*(name for name in _UNLESS_ZERO if self.number(name)))
+        for name, column, mask in _unless_zero():
+            if self._key[column] & mask:
+                self._show(name)
         if self.number("tun_dst") or self.number("tun_ipv6_dst"):
             self._show(*_TUNNEL)
             if self.number("tun_flags") & TUN_FLAGS["key"]:
@@ -165,7 +166,24 @@ class _Headers:
             self._shown[column] = self._shown.get(column, 0) | mask
 
     def _show(self, *names: str) -> None:
-        for name in names:
-            bits = packet_field(name).bits
-            assert bits is not None
-            self._show_bits(bits)
+        for column, mask in _masks(names):
+            self._shown[column] = self._shown.get(column, 0) | mask
+
+
+@cache
+def _bits_of(name: str) -> Bits:
+    bits = packet_field(name).bits
+    assert bits is not None
+    return bits
+
+
+@cache
+def _masks(names: tuple[str, ...]) -> tuple[tuple[Column, int], ...]:
+    """The bits of some fields, by column."""
+    bits = map(_bits_of, names)
+    return tuple(word for some in bits for word in some.words((1 << some.width) - 1))
+
+
+@cache
+def _unless_zero() -> tuple[tuple[str, Column, int], ...]:
+    return tuple((name, *word) for name in _UNLESS_ZERO for word in _masks((name,)))

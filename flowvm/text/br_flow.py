@@ -8,7 +8,11 @@ that has them, so that what ``ofproto/trace`` prints can be given back to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from itertools import chain
 from types import MappingProxyType
 
 from flowvm.columns import Column
@@ -28,11 +32,14 @@ from flowvm.fields import (
 )
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
 from flowvm.protocols import ICMP, ICMPV6, SCTP, TCP, UDP
-from flowvm.text.errors import WordError
+from flowvm.text.errors import FlowSyntaxError, WordError
 from flowvm.text.parse import make_term, read
 from flowvm.text.tree import Item, Items
 from flowvm.text.values import parse_tunnel_flags
 from flowvm.tlv_map import option_index
+
+_NESTING = re.compile(r'["(\s]')
+_Said = tuple[Item, MatchTerm]
 
 _IP = (ETH_TYPE_IP, ETH_TYPE_IPV6)
 _MPLS = (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST)
@@ -82,30 +89,43 @@ def parse_br_flow(text: str, ports: Mapping[str, int] | None = None) -> Match:
 
     With ``ports`` given, ports' names become their numbers. Raises FlowSyntaxError.
     """
-    return read(text, "list", lambda items: _make_br_flow(items, ports))
+    if not _NESTING.search(text):
+        # Each comma is between two terms then, of which most recur from packet to packet.
+        with suppress(FlowSyntaxError, WordError):
+            return _make_br_flow(chain(*map(_terms_of, text.split(","))), ports)
+    # An error has its place in the whole text.
+    return read(text, "list", lambda items: _make_br_flow(_make_terms(items), ports))
 
 
-def _make_br_flow(items: Items, ports: Mapping[str, int] | None) -> Match:
-    present = [item for item in items if item is not None]
-    terms = [_make_exact(item, ports) for item in present]
+@lru_cache(1 << 12)
+def _terms_of(text: str) -> tuple[_Said, ...]:
+    return read(text, "list", _make_terms)
+
+
+def _make_terms(items: Items) -> tuple[_Said, ...]:
+    return tuple((item, _make_exact(item)) for item in items if item is not None)
+
+
+def _make_br_flow(terms: Iterable[_Said], ports: Mapping[str, int] | None) -> Match:
+    said = [(item, _resolved(item, term, ports)) for item, term in terms]
     seen: dict[Column, int] = {}
     values: dict[str, int] = {}
-    for item, term in zip(present, terms, strict=True):
+    for item, term in said:
         for row, value, mask in term.constraints():
             _mark_set(item, row, mask, seen)
             if isinstance(value, int):
                 values[row.name] = value
-    for item, term in zip(present, terms, strict=True):
+    for item, term in said:
         if isinstance(term, FieldMatch) and not _prerequisites_met(term, values):
             raise WordError(
                 item.key,
                 f"{item.key} does not exist in such a packet",
                 f"{term.field.prerequisite.value} among the other fields",
             )
-    return Match(tuple(terms))
+    return Match(tuple(term for _, term in said))
 
 
-def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
+def _make_exact(item: Item) -> MatchTerm:
     row = field_names().get(item.key.lower())
     if row is not None and row.format is Format.TUN_FLAGS and item.value:
         row = packet_field(row.name)
@@ -120,11 +140,17 @@ def _make_exact(item: Item, ports: Mapping[str, int] | None) -> MatchTerm:
     whole_frag = term.field.name == "ip_frag" and term.mask == 3
     if term.mask != term.field.full_mask and not whole_frag:
         raise WordError(word, "a packet's headers have no masks", "an exact value")
-    if isinstance(term.value, str) and ports is not None:
-        if term.value not in ports:
-            raise WordError(word, f'there is no port "{term.value}"', "a port's number or name")
-        return FieldMatch(term.field, ports[term.value], term.mask, term.spelling)
     return term
+
+
+def _resolved(item: Item, term: MatchTerm, ports: Mapping[str, int] | None) -> MatchTerm:
+    """The term with the number of the port that it names, if ``ports`` are given."""
+    if ports is None or isinstance(term, ProtocolMatch) or not isinstance(term.value, str):
+        return term
+    if term.value not in ports:
+        word = item.value or item.key
+        raise WordError(word, f'there is no port "{term.value}"', "a port's number or name")
+    return FieldMatch(term.field, ports[term.value], term.mask, term.spelling)
 
 
 def _mark_set(item: Item, row: Field, mask: int, seen: dict[Column, int]) -> None:
