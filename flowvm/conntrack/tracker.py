@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowvm.conntrack import nat
+from flowvm.conntrack.alg import FTP, ControlPacket, expected_reply, protocol_of
 from flowvm.conntrack.extract import (
     ECHO_REQUEST,
     ECHO_REQUEST6,
@@ -20,17 +21,8 @@ from flowvm.conntrack.extract import (
     Facts,
     extract,
 )
-from flowvm.conntrack.ftp import (
-    Announcement,
-    address_text,
-    is_announcement,
-    message_of,
-    parse_announcement,
-)
 from flowvm.conntrack.key import Endpoint, Key, OriginalTuple
 from flowvm.conntrack.nat import (
-    DESTINATION,
-    SOURCE,
     ControlEdit,
     Translation,
     UnpredictableError,
@@ -52,14 +44,9 @@ from flowvm.conntrack.request import (
 from flowvm.conntrack.table import Connection, ConnectionTable, Expectation
 from flowvm.conntrack.tcp import TcpProgress, may_begin
 from flowvm.fields import ETH_TYPE_IP
-from flowvm.protocols import ICMP, ICMPV6, TCP, UDP
+from flowvm.protocols import ICMP, ICMPV6
 
 _NATTED = SOURCE_NAT | DESTINATION_NAT
-FTP, TFTP = "ftp", "tftp"
-_FTP_PORT, _TFTP_PORT = 21, 69
-_WORD = 0xFFFF_FFFF
-_MOST_BEHIND = 255
-"""What stands behind an address that is replaced, Open vSwitch counts in 8 bits."""
 _ICMP_REQUESTS = frozenset({ECHO_REQUEST, TIMESTAMP, INFORMATION})
 
 
@@ -76,15 +63,16 @@ def track(
         _describe(tracking, request.zone, None, None)
         return None
     known = tracking.connection
-    helper = _helper_for(datagram, request.helper)
-    if known is not None and known.key.zone == request.zone and not request.force and not helper:
+    protocol = protocol_of(datagram, request.helper)
+    if known is not None and known.key.zone == request.zone and not request.force and not protocol:
         return _track_known(known, tracking, request)
     facts = extract(datagram, request.zone)
     if facts is None:
         tracking.state = INVALID
         _describe(tracking, request.zone, None, None)
         return None
-    return _Tracker(table, facts, datagram, tracking, request, now, control=helper).run()
+    control = ControlPacket(protocol, datagram, tracking, request)
+    return _Tracker(table, facts, control, tracking, request, now).run()
 
 
 class _OrphanError(Exception):
@@ -92,21 +80,16 @@ class _OrphanError(Exception):
 
 
 class _Tracker:
-    """One packet on its way through the table (``process_one``).
-
-    ``control`` names the protocol whose control port the packet goes to or comes from.
-    """
+    """One packet on its way through the table (``process_one``)."""
 
     def __init__(
         self,
         table: ConnectionTable,
         facts: Facts,
-        datagram: Datagram,
+        control: ControlPacket,
         tracking: Tracking,
         request: Request,
         now: int,
-        *,
-        control: str,
     ) -> None:
         self._table = table
         self._facts = facts
@@ -115,8 +98,6 @@ class _Tracker:
         self._request = request
         self._now = now
         self._control = control
-        self._datagram = datagram
-        self._edit = ControlEdit()
         self._reply = False
 
     def run(self) -> Translation | None:
@@ -149,16 +130,18 @@ class _Tracker:
         _describe(tracking, request.zone, connection, self._key, expectation)
         if connection is not None:
             _set(tracking, connection, request)
-            if self._control and connection.helper:
-                self._announce(connection)
+            if self._control.protocol and connection.helper:
+                self._control.announce(
+                    self._table, connection, self._facts, reply=self._reply, now=self._now
+                )
         tracking.connection = None
         if request.nat is None:
             tracking.connection = connection
             tracking.reply, tracking.related = self._reply, self._facts.related
-        if self._edit == ControlEdit():
+        if self._control.edit == ControlEdit():
             return translation
         kept = translation or Translation(None, None, None, self._key.protocol)
-        return replace(kept, control=self._edit)
+        return replace(kept, control=self._control.edit)
 
     def _look_up(self) -> Connection | None:
         """The connection that the packet belongs to; finds out ``_reply`` and ``_key`` too."""
@@ -238,82 +221,20 @@ class _Tracker:
 
     def _update_control(self, connection: Connection) -> bool:
         """As :meth:`_update`, for a packet that may be one of an FTP control connection."""
-        if self._control != FTP:
+        if self._control.protocol != FTP:
             return self._update(connection)
         if self._reply != connection.skew_in_reply:
-            self._adjust(connection, announces=False)
+            self._adjust(connection)
             return self._update(connection)
         create = self._update(connection)
         if not create:
-            self._adjust(connection, announces=False)
+            self._adjust(connection)
         return create
 
-    def _adjust(self, connection: Connection, *, announces: bool) -> None:
-        """Let the numbers of a segment be what they are to the receiver.
-
-        Only of one that ``announces`` something or does not.
-        """
-        key, segment = self._key, self._facts.segment
-        if is_announcement(message_of(self._datagram), key.eth_type) is not announces:
-            return
-        if self._request.nat is None or segment is None:
-            return
-        if connection.is_from_dump:
-            raise UnpredictableError("FTP with nat on a connection from a dump")
-        skew = connection.skew
-        if self._reply != connection.skew_in_reply:
-            self._edit = replace(self._edit, acknowledgement=-skew)
-            moved = segment.acknowledgement - skew & _WORD
-            self._facts = replace(self._facts, segment=segment._replace(acknowledgement=moved))
-        else:
-            self._edit = replace(self._edit, sequence=skew)
-
-    def _announce(self, connection: Connection) -> None:
-        """Expect the connection that a packet of a control connection announces."""
-        if self._control == TFTP:
-            self._expect(connection, connection.key.source.port)
-            return
-        message, eth_type = message_of(self._datagram), self._key.eth_type
-        if not is_announcement(message, eth_type):
-            return
-        told = parse_announcement(message, eth_type)
-        if told is None or not _may_announce(connection, told):
-            self._tracking.state |= TRACKED | INVALID
-            return
-        self._expect(connection, told.port)
-        self._adjust(connection, announces=True)
-        if self._request.nat is None or told.address is None:
-            return
-        key, reply = connection.key, connection.reply_key
-        if len(self._datagram.frame) - self._datagram.l4 - told.at > _MOST_BEHIND:
-            raise UnpredictableError("FTP with nat in a long message")
-        address = key.destination.address if told.is_passive else reply.destination.address
-        text = address_text(address, eth_type)
-        self._edit = replace(self._edit, at=told.at, size=told.size, text=text)
-        if len(text) != told.size:
-            connection.skew += len(text) - told.size
-            connection.skew_in_reply = self._reply
-
-    def _expect(self, parent: Connection, port: int) -> None:
-        """Expect a connection to ``port`` of the other end than that which is the sender."""
-        key, reply = parent.key, parent.reply_key
-        translates_destination = bool(parent.nat & DESTINATION)
-        if self._tracking.state & REPLY:
-            source, destination = key.source.address, key.destination.address
-            address = reply.destination.address
-            if translates_destination:
-                address = reply.source.address
-        else:
-            source, destination = reply.source.address, reply.destination.address
-            address = key.source.address
-            if translates_destination:
-                address = key.destination.address
-        to_destination = bool(self._tracking.state & REPLY) != translates_destination
-        expected = key._replace(source=Endpoint(source), destination=Endpoint(destination, port))
-        self._table.expect(
-            Expectation(expected, parent, parent.mark, parent.label, address, to_destination),
-            self._now,
-        )
+    def _adjust(self, connection: Connection) -> None:
+        """Adjust what announces nothing: an announcement is, once it is known to be a good one."""
+        if not self._control.is_announcement():
+            self._facts = self._control.adjust(connection, self._facts, reply=self._reply)
 
     def _begin(
         self, expectation: Expectation | None
@@ -328,7 +249,7 @@ class _Tracker:
         which = request.nat.which if request.nat is not None else 0
         if expectation is not None:
             if request.nat is not None:
-                reply, which = _expected_reply(self._key.reversed(), expectation)
+                reply, which = expected_reply(self._key.reversed(), expectation)
         elif request.commit and request.nat is not None:
             reply = nat.reply_key(
                 self._key,
@@ -346,7 +267,7 @@ class _Tracker:
             self._now + progress.timeout,
             nat=which,
             with_nat=request.nat is not None,
-            helper=request.helper if self._control in ("", request.helper) else "",
+            helper=request.helper if self._control.protocol in ("", request.helper) else "",
         )
         if expectation is not None:
             connection.mark, connection.label = expectation.mark, expectation.label
@@ -356,24 +277,6 @@ class _Tracker:
             translation = _translate(connection, tracking, request.zone, False, False)
         self._table.add(connection, self._now)
         return connection, translation
-
-
-def _may_announce(connection: Connection, told: Announcement) -> bool:
-    """Whether the address that is named is one of the end that names it."""
-    key, reply = connection.key, connection.reply_key
-    if told.address is None:
-        return True
-    if told.is_passive:
-        return told.address in (key.destination.address, reply.source.address)
-    return told.address in (key.source.address, reply.destination.address)
-
-
-def _expected_reply(reply: Key, expectation: Expectation) -> tuple[Key, int]:
-    """What replies to an announced connection look like, and what of it is translated."""
-    if expectation.to_destination:
-        end = reply.destination._replace(address=expectation.address)
-        return reply._replace(destination=end), SOURCE
-    return reply._replace(source=reply.source._replace(address=expectation.address)), DESTINATION
 
 
 def _first_progress(facts: Facts) -> Progress | None:
@@ -455,21 +358,3 @@ def _set(tracking: Tracking, connection: Connection, request: Request) -> None:
         connection.mark = tracking.mark = request.mark.applied(tracking.mark)
     if request.label is not None:
         connection.label = tracking.label = request.label.applied(tracking.label)
-
-
-def _helper_for(datagram: Datagram, helper: str) -> str:
-    """The ALG whose control connection the packet belongs to (``get_alg_ctl_type``), or ``""``.
-
-    With a helper given, any port will do.
-    """
-    frame, l3, l4 = datagram.frame, datagram.l3, datagram.l4
-    if l3 < 0 or l4 < 0 or l4 + 4 > len(frame):
-        return ""
-    protocol = frame[l3 + 9] if datagram.eth_type == ETH_TYPE_IP else frame[l3 + 6]
-    source = int.from_bytes(frame[l4 : l4 + 2], "big")
-    destination = int.from_bytes(frame[l4 + 2 : l4 + 4], "big")
-    if protocol == UDP and (destination == _TFTP_PORT or helper == TFTP):
-        return TFTP
-    if protocol == TCP and (_FTP_PORT in (source, destination) or helper == FTP):
-        return FTP
-    return ""
