@@ -13,7 +13,7 @@ import typer
 
 from flowvm.cli.inputs import STDIN, InputError
 from flowvm.cli.nodes import read_nodes
-from flowvm.cli.options import Color, Lenient, Links
+from flowvm.cli.options import Color, Colors, Lenient, Links
 
 if TYPE_CHECKING:
     from flowvm.network.topology import Topology
@@ -45,9 +45,7 @@ def network(
             "dot makes of it if FILE ends in .svg, .png or .pdf.",
         ),
     ] = None,
-    color: Annotated[
-        Color, typer.Option("--color", help="Colours: on a terminal, always or never.")
-    ] = Color.AUTO,
+    color: Colors = Color.AUTO,
     lenient: Lenient = False,
 ) -> None:
     """Show nodes with their bridges and ports, and what joins them.

@@ -16,6 +16,8 @@ class Color(StrEnum):
     NEVER = "never"
 
 
+Colors = Annotated[Color, typer.Option("--color", help="Colours: on a terminal, always or never.")]
+
 Flows = Annotated[
     str,
     typer.Argument(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowvm.cli.inputs import InputError, read_dump, syntax_errors
-from flowvm.cli.options import Color, Flows, Lenient
+from flowvm.cli.options import Color, Colors, Flows, Lenient
 
 
 def show(
@@ -28,9 +28,7 @@ def show(
             "Several are all asked for.",
         ),
     ] = None,
-    color: Annotated[
-        Color, typer.Option("--color", help="Colours: on a terminal, always or never.")
-    ] = Color.AUTO,
+    color: Colors = Color.AUTO,
     lenient: Lenient = False,
 ) -> None:
     """Show flows by table and priority."""

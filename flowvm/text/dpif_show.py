@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.errors import nothing_described
 
 _BRIDGE = re.compile(r"\s+(?P<name>\S.*):\s*\Z")
 _PORT = re.compile(r"\s+(?P<name>\S.*) (?P<ofport>\d+)/(?:\d+|none): \(")
@@ -27,10 +27,9 @@ def parse_dpif_show(text: str, *, file: str | None = None) -> dict[str, dict[str
         elif bridge is not None:
             ports = bridges.setdefault(bridge["name"], {})
     if text.strip() and not bridges:
-        raise FlowSyntaxError(
-            "no bridge is described here",
-            text=text.strip("\n").split("\n", 1)[0],
-            column=1,
+        raise nothing_described(
+            "bridge",
+            text,
             expected='the output of "ovs-appctl dpif/show", with lines such as "  br-int:"',
             file=file,
         )

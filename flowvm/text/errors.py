@@ -75,6 +75,20 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def nothing_described(what: str, text: str, *, expected: str, file: str | None) -> FlowSyntaxError:
+    """That a whole text describes no ``what``, said of its first line that is not blank."""
+    lines = text.splitlines() or [""]
+    first = next((at for at, line in enumerate(lines) if line.strip()), 0)
+    return FlowSyntaxError(
+        f"no {what} is described here",
+        text=lines[first],
+        column=1,
+        expected=expected,
+        line=first + 1,
+        file=file,
+    )
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean "resubmit"?`` if a known word is near, else nothing."""
     near = get_close_matches(word.lower(), list(known), n=1)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.errors import FlowSyntaxError, nothing_described
 
 _DEVICE = re.compile(r"\s*\d+:\s+(?P<name>[^\s:@]+)(?:@(?P<peer>[^\s:]+))?(?::|\s)(?P<rest>.*)")
 _INDEX = re.compile(r"if\d+\Z")
@@ -59,10 +59,9 @@ def parse_ip_addr(text: str, *, file: str | None = None) -> dict[str, Device]:
             continue
         devices[device.name] = device = _with(device, rest)
     if text.strip() and not devices:
-        raise FlowSyntaxError(
-            "no device is described here",
-            text=text.strip("\n").split("\n", 1)[0],
-            column=1,
+        raise nothing_described(
+            "device",
+            text,
             expected='the output of "ip addr", with lines such as "2: eth0: <BROADCAST,..."',
             file=file,
         )

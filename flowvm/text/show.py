@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from flowvm.flow import ReservedPort
 from flowvm.names import Configuration, FragmentHandling, Ports
-from flowvm.text.errors import FlowSyntaxError
+from flowvm.text.errors import nothing_described
 from flowvm.text.values import unquote
 
 _PORT = re.compile(
@@ -54,10 +54,9 @@ def parse_show(text: str, *, file: str | None = None) -> Ports:
             if _DOWN.match(line):
                 down.add(number)
     if not numbers:
-        raise FlowSyntaxError(
-            "no port is described here",
-            text=text.split("\n", 1)[0],
-            column=1,
+        raise nothing_described(
+            "port",
+            text,
             expected='the output of "ovs-ofctl show", with lines such as " 1(eth0): addr:..."',
             file=file,
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from flowvm.network.model import Bridge, Interface, Port
 from flowvm.port_settings import PortSettings
 from flowvm.text.datum import parse_map, parse_name, parse_set
-from flowvm.text.errors import FlowSyntaxError, WordError
+from flowvm.text.errors import FlowSyntaxError, WordError, nothing_described
 from flowvm.text.values import parse_number
 
 _ROW = re.compile(r"\s*(?P<table>Bridge|Port|Interface|Controller|Manager)\s+(?P<value>\S.*)")
@@ -45,10 +45,9 @@ def parse_vsctl_show(text: str, *, file: str | None = None) -> tuple[Bridge, ...
         except WordError as error:
             raise _located(error, line, number, file) from None
     if not bridges:
-        raise FlowSyntaxError(
-            "no bridge is described here",
-            text=text.split("\n", 1)[0],
-            column=1,
+        raise nothing_described(
+            "bridge",
+            text,
             expected='the output of "ovs-vsctl show", with lines such as "Bridge br-int"',
             file=file,
         )
