@@ -181,6 +181,7 @@ class Field:
                 yield column, bit, bit
 
 
+DP_HASH_BITS = Bits(Column.RECIRC, 0, 32)
 OUTER_TPID = Bits(Column.VLAN, 48, 16)
 OUTER_TCI = Bits(Column.VLAN, 32, 16)
 INNER_TPID = Bits(Column.VLAN, 16, 16)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.matrix_guard import MatrixGuard
 from tests.oracle import Bridge, OpenVSwitch, UnixctlError, why_unavailable
 
 
@@ -37,6 +38,11 @@ def _need_oracle() -> None:
 def _need_captures() -> None:
     if not _captures().is_dir():
         _lacking("no directory of captured dumps", "FLOWVM_REQUIRE_CAPTURES")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(MatrixGuard())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

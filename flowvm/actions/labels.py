@@ -16,6 +16,7 @@ from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets
 from flowvm.actions.write import WriteBits
 from flowvm.columns import Column
 from flowvm.fields import (
+    DP_HASH_BITS,
     DSCP_MASK,
     ETH_TYPE_BITS,
     ETH_TYPE_IPV6,
@@ -106,7 +107,7 @@ class PushLabel(Operation):
 
     @property
     def resets(self) -> ColumnBits:
-        return _CONNECTION
+        return union(_CONNECTION, DP_HASH_BITS.mask)
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         stack = label_stack(run.columns, packets)
@@ -145,6 +146,8 @@ def push_first(
     store_stack(run, packets, np.array([entry, stack[1], stack[2]]))
     for column in _CLEARED:
         columns[column][packets] = 0
+    # Nor is the hash known that the datapath has taken of it.
+    columns[Column.RECIRC][packets] &= np.uint64(~DP_HASH_BITS.mask[Column.RECIRC] & ONES)
     _set_eth_type(run, packets, eth_type, 0)
     run.emissions.touch(packets)
 

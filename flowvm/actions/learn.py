@@ -17,6 +17,7 @@ from flowvm.text.errors import WordError, suggestion
 from flowvm.text.tree import Item
 from flowvm.text.values import (
     TABLE_NONE,
+    TUN_FLAGS_PUBLIC,
     format_hex,
     format_table,
     format_value,
@@ -252,7 +253,8 @@ def _immediate(destination: Subfield, word: str, not_a_field: WordError) -> int 
         return parse_number(word, destination.width)
     value, mask = parse_value(row, word)
     # A kind of fragment is told by two bits (ovs-fields(7), "ip_frag").
-    whole = FRAG_ANY | FRAG_LATER if row.format is Format.FRAG else row.full_mask
+    wholes = {Format.FRAG: FRAG_ANY | FRAG_LATER, Format.TUN_FLAGS: TUN_FLAGS_PUBLIC}
+    whole = wholes.get(row.format, row.full_mask)
     if mask != whole:
         raise WordError(word, "a mask is not allowed here", f"a value for {row.name}")
     return value

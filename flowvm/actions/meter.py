@@ -76,6 +76,7 @@ def meet_meters(run: Run, packets: Packets, meter_ids: NDArray[np.uint64]) -> No
             unknown = meter_ids == meter_id
             known &= ~unknown
             run.stop_unsupported(packets[unknown], f"meter:{meter_id} without its rate")
+    run.datapath.metered[packets[known]] = True
     run.datapath.mark(packets[known], ThroughMeter(), meter_ids[None, known])
 
 

@@ -265,13 +265,18 @@ class EmitToController(Operation):
     meter_id: int | None = None
 
     @property
+    def by_output(self) -> bool:
+        """Whether it is an output to Open vSwitch: "CONTROLLER:BYTES" is, "controller(...)" not."""
+        return self.reason is Reason.ACTION and self.options == PLAIN and self.meter_id is None
+
+    @property
     def needs_headers(self) -> bool:
-        # To Open vSwitch "CONTROLLER:BYTES" is an output, but not "controller(...)".
-        plain = self.reason is Reason.ACTION and self.options == PLAIN and self.meter_id is None
-        return not plain
+        return not self.by_output
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        run.to_controller(packets, self.reason, self.options, self.meter_id)
+        run.to_controller(
+            packets, self.reason, self.options, self.meter_id, by_output=self.by_output
+        )
         return None
 
 

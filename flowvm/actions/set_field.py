@@ -241,7 +241,9 @@ def make_set_field(item: Item) -> SetField:
         raise WordError(name, f"{name} is read-only", "a field that can be written")
     # ovs-ofctl refuses masks of some fields that Open vSwitch itself makes of a load and prints.
     value, mask = parse_value(row, word, any_mask=True)
-    whole_bytes = (1 << -(-row.width // 8) * 8) - 1
+    n_bytes = -(-row.width // 8)
+    # No number has three bytes: nsh_spi is 24 bits of four.
+    whole_bytes = (1 << 8 * (n_bytes + (n_bytes == 3))) - 1
     unmasked = "/" not in word or mask == whole_bytes
     return SetField(row, value, None if unmasked else mask, str(name))
 

@@ -20,9 +20,8 @@ from flowvm.actions.base import (
     Packets,
     Resolver,
 )
-from flowvm.fields import NW_PROTO_BITS, TCP_FLAGS_BITS
-from flowvm.pipeline.prerequisites import union, value
-from flowvm.protocols import TCP
+from flowvm.fields import TCP_FLAGS_BITS
+from flowvm.pipeline.prerequisites import value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
@@ -54,19 +53,22 @@ class FinTimeout(Action):
 
 @dataclass(frozen=True)
 class CutTimeouts(Operation):
-    """Shorten the timeouts of the rule at hand for packets with FIN or RST."""
+    """Shorten the timeouts of the rule at hand for packets with FIN or RST.
+
+    OVS looks where TCP's flags would be, whatever the protocol: where a neighbor discovery packet
+    has ``nd_options_type``, of which 1 (source link-layer address) reads as FIN.
+    """
 
     idle_timeout: int
     hard_timeout: int
 
     @property
     def reads(self) -> ColumnBits:
-        return union(NW_PROTO_BITS.mask, TCP_FLAGS_BITS.mask)
+        return TCP_FLAGS_BITS.mask
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         flags = value(run.original, packets, TCP_FLAGS_BITS)
-        is_tcp = value(run.original, packets, NW_PROTO_BITS) == TCP
-        ending = packets[is_tcp & ((flags & np.uint64(FIN | RST)) != 0)]
+        ending = packets[(flags & np.uint64(FIN | RST)) != 0]
         run.cut_timeouts(ending, self.idle_timeout, self.hard_timeout)
         return None
 

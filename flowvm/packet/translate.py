@@ -13,6 +13,7 @@ from flowvm.fields import (
     ETH_TYPE_IP,
     IPV4_DST_BITS,
     IPV4_SRC_BITS,
+    NW_PROTO_BITS,
     TP_DST_BITS,
     TP_SRC_BITS,
     Bits,
@@ -32,6 +33,7 @@ _ICMP_HEADER = 8
 _ETHERNET_IPV6 = bytes(12) + b"\x86\xdd"
 _IPV4_ADDRESSES, _IPV6_ADDRESSES = 12, 8
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMPV6: 2}
+_ANY_PROTOCOL = 255
 _LEAST = {TCP: 20, UDP: 8, ICMPV6: 4}
 """Bytes that there must be of a header for its checksum to be kept right with the addresses."""
 
@@ -57,7 +59,11 @@ def translate(frame: bytes, translation: Translation) -> bytes:
         changed = bytearray(translate(bytes(plain), translation))
         changed[behind - 36 : behind - 33] = frame[behind - 36 : behind - 33]
         return bytes(changed[:behind] + frame[behind:l4] + changed[behind:])
-    after = decoded.columns.copy()
+    before = decoded.columns.copy()
+    if not read(before, NW_PROTO_BITS)[0]:
+        # Set actions leave packets of protocol 0 alone; NAT does not.
+        _put(before, NW_PROTO_BITS, _ANY_PROTOCOL)
+    after = before.copy()
     for bits, address in (
         (IPV4_SRC_BITS if is_ipv4 else IPV6_SRC_BITS, translation.source),
         (IPV4_DST_BITS if is_ipv4 else IPV6_DST_BITS, translation.destination),
@@ -67,7 +73,7 @@ def translate(frame: bytes, translation: Translation) -> bytes:
     if translation.ports is not None:
         for bits, port in zip((TP_SRC_BITS, TP_DST_BITS), translation.ports, strict=True):
             _put(after, bits, port)
-    return rewrite(frames, decoded.columns, after, decoded.layout)[0]
+    return rewrite(frames, before, after, decoded.layout)[0]
 
 
 def _put(columns: U64, bits: Bits, value: int) -> None:

@@ -31,7 +31,8 @@ def set_tracking(columns: NDArray[np.uint64], tracking: Tracking) -> None:
         return
     eth_type = int(columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
     original = tracking.original
-    if original.eth_type != eth_type:
+    # To Open vSwitch a protocol of 0 means that there is no such tuple.
+    if original.eth_type != eth_type or not original.protocol:
         original = OriginalTuple()
     columns[Column.CT] = tracking.state << 32 | tracking.zone << 16 | original.protocol << 8
     columns[Column.CT_MARK] = tracking.mark

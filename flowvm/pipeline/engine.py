@@ -332,9 +332,10 @@ class Run:
         for operations, operands, some in lists:
             if self.recorder and operations:
                 self.recorder.action_set()
-            outer, self.in_action_set = self.in_action_set, True
+            self.in_action_set = True
             self._execute_list(operations, operands, some, None, source=OF_ACTION_SET)
-            self.in_action_set = outer
+            # Also if it was executed on the way through another.
+            self.in_action_set = False
         self.at_end = at_end
         if self.recorder:
             self.recorder.back(mark)
@@ -378,7 +379,7 @@ class Run:
         thawed, self.freezer.thawed[packets] = self.freezer.thawed[packets], False
         mark = self.recorder.mark() if self.recorder else None
         in_bucket, self._in_bucket = self._in_bucket, False
-        in_action_set, self.in_action_set = self.in_action_set, False
+        entered = self.emissions.freezings(packets)
         pending = Pending()
         pending.add(table, packets, ports)
         while (waiting := pending.next()) is not None:
@@ -391,10 +392,10 @@ class Run:
                 # What the action set does is done by the flow that the packet met first.
                 before = self.depth[packets], self.table[packets], self.rule[packets]
                 first = False
-        self.in_action_set = in_action_set
         self._in_bucket = in_bucket
         self.depth[packets], self.table[packets], self.rule[packets] = before
-        self.freezer.thawed[packets] = thawed
+        # What the datapath took up on the way goes on without a rule.
+        self.freezer.thawed[packets] = thawed | (self.emissions.freezings(packets) != entered)
         if self.recorder:
             self.recorder.back(mark)
 
@@ -436,6 +437,10 @@ class Run:
         by_original: bool,
     ) -> None:
         """Look ``packets`` up in ``table`` and execute what they find."""
+        if len(self.reentries) and self.learned:
+            self._stop_at_lessons(table, packets)
+            going_on = ~self.halted[packets]
+            packets, ports = packets[going_on], ports[going_on]
         if not len(packets):
             return
         rules = self._lookup(table, packets, ports, by_original=by_original)
@@ -455,6 +460,17 @@ class Run:
             rows = self.state.rules.row[rules[mine]]
             operands = tuple(o[:, rows] for o in shape.operands)
             self._execute_list(shape.operations, operands, packets[mine], pending)
+
+    def _stop_at_lessons(self, table: int, packets: Packets) -> None:
+        """Stop ``packets`` that went through the datapath anew, where they have learned before.
+
+        There they may hit what they taught. That is settled only when this run is over.
+        """
+        again = packets[self.reentries.happened(packets)]
+        taught = [e.packets for e in self.learned if e.template.target.table == table]
+        if len(again) and taught:
+            wiser = again[np.isin(again, np.concatenate(taught))]
+            self.stop_unsupported(wiser, "recirculation of a packet to a table it has taught")
 
     def _lookup(
         self, table: int, packets: Packets, ports: NDArray[np.uint64], *, by_original: bool
@@ -605,23 +621,30 @@ class Run:
         reason: Reason,
         options: PacketInOptions = PLAIN,
         meter_id: int | None = None,
+        *,
+        by_output: bool = True,
     ) -> None:
-        """Send ``packets`` to the controller, through a meter if there is one."""
+        """Send ``packets`` to the controller, through a meter if there is one.
+
+        It is told where an output stood, but not where ``controller(...)`` did.
+        """
         if meter_id is None and self.state.meters and CONTROLLER_METER in self.state.meters:
             meter_id = CONTROLLER_METER
         if meter_id is None:
-            self._to_controller(packets, reason, options)
+            self._to_controller(packets, reason, options, by_output)
             return
         self.emissions.commit(packets)
         counts = self.datapath.counts(packets)
         meet_meters(self, packets, np.full(len(packets), meter_id, np.uint64))
-        self._to_controller(packets[~self.halted[packets]], reason, options)
+        self._to_controller(packets[~self.halted[packets]], reason, options, by_output)
         self.datapath.come_back(packets, counts)
 
-    def _to_controller(self, packets: Packets, reason: Reason, options: PacketInOptions) -> None:
+    def _to_controller(
+        self, packets: Packets, reason: Reason, options: PacketInOptions, by_output: bool
+    ) -> None:
         reasons = np.full(len(packets), reason)
         if reason is Reason.ACTION:
-            if self._in_bucket or self.in_action_set:
+            if by_output and (self._in_bucket or self.in_action_set):
                 reasons[:] = Reason.GROUP if self._in_bucket else Reason.ACTION_SET
             else:
                 rules = self.rule[packets]

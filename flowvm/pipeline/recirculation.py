@@ -107,11 +107,15 @@ class EndOfBranch:
 
 
 class DatapathLog:
-    """The steps of the packets of one run, in the order in which they are to be done."""
+    """The steps of the packets of one run, in the order in which they are to be done.
+
+    ``metered`` tells which packets may be dropped on their way by a meter.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._counts = np.zeros(len(run.original[0]), np.int64)
+        self.metered = np.zeros(len(run.original[0]), bool)
         self._packets: list[Packets] = []
         self._moments: list[int] = []
         self._commits: list[NDArray[np.int64]] = []

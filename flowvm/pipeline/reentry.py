@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN
+from flowvm.fields import ETH_TYPE_BITS, ETH_TYPE_QINQ, ETH_TYPE_VLAN
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
-from flowvm.packet.keys import count_tags
+from flowvm.packet.keys import count_labels, count_tags
 from flowvm.pipeline.actionset import SavedSets
+from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.hashing import five_tuple
-from flowvm.pipeline.prerequisites import has_eth_type
+from flowvm.pipeline.prerequisites import has_eth_type, value
 from flowvm.pipeline.stack import SavedStacks
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ Limits begin anew each time; so many only a loop makes.
 
 NOT_RECEIVED = -1
 _TAG_BYTES = 4
+_LABEL_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class _Frozen:
     action_sets: SavedSets
     steps: NDArray[np.int64]
     resubmits: NDArray[np.int32]
+    thawed: NDArray[np.bool_]
 
 
 class Reentries:
@@ -72,6 +75,10 @@ class Reentries:
     def __len__(self) -> int:
         return len(self._frozen)
 
+    def happened(self, packets: Packets) -> NDArray[np.bool_]:
+        """Which of ``packets``, as they are now, have been taken up again."""
+        return np.isin(packets, np.concatenate([some.packets for some in self._frozen]))
+
     def enter(self, packets: Packets) -> None:
         """The datapath takes up ``packets`` again, as they are now; what follows is for those."""
         run = self._run
@@ -84,6 +91,7 @@ class Reentries:
                 run.action_sets.save(packets),
                 steps,
                 run.resubmits[packets],
+                run.freezer.thawed[packets],
             )
         )
         self._counts[packets] += 1
@@ -91,6 +99,7 @@ class Reentries:
         many |= self._resubmits_before[packets] > MOST_RESUBMITS
         run.stop_unsupported(packets[many], f"more than {MAX_REENTRIES} recirculations")
         self._steps_before[packets] = steps
+        run.freezer.thawed[packets] = True
         run.depth[packets] = 0
         run.resubmits[packets] = 0
         now, before = (columns[Column.VLAN][packets] for columns in (run.columns, run.original))
@@ -102,7 +111,12 @@ class Reentries:
         run.stop_unsupported(packets[hidden], "recirculation of a packet with several VLAN tags")
         layered = run.layers.have_changed(packets)
         run.stop_unsupported(packets[layered], "recirculation for a hash after encap or decap")
+        # What the datapath drops it does not take up again; what follows would not happen then.
+        metered = run.datapath.metered[packets]
+        run.stop_unsupported(packets[metered], "recirculation for a hash after a meter")
         self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
+        labels = [_labels(columns, packets) for columns in (run.original, run.columns)]
+        self.grown[packets] += _LABEL_BYTES * (labels[1] - labels[0])
 
     def received_hashes(self, packets: Packets) -> NDArray[np.int64]:
         """The hash with which the datapath received each of ``packets``."""
@@ -123,6 +137,7 @@ class Reentries:
             run.stacks.restore(some.packets, some.stacks)
             run.action_sets.restore(some.packets, some.action_sets)
             run.resubmits[some.packets] = some.resubmits
+            run.freezer.thawed[some.packets] = some.thawed
         del self._frozen[first:]
 
     def fail(self, packets: Packets, detail: str) -> NDArray[np.bool_]:
@@ -139,3 +154,11 @@ class Reentries:
             run.unsupported.setdefault(packet, f"{detail} after recirculation")
         self.failed[packets[again]] = True
         return again
+
+
+def _labels(columns: Columns, packets: Packets) -> NDArray[np.int64]:
+    """How many labels each of ``packets`` has."""
+    first, second = columns[Column.MPLS][packets], columns[Column.MPLS_2][packets]
+    half = np.uint64(32)
+    stack = np.array([first >> half, first & np.uint64(0xFFFF_FFFF), second >> half])
+    return count_labels(value(columns, packets, ETH_TYPE_BITS), stack)

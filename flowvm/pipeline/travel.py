@@ -343,14 +343,17 @@ class Traveller:
         return Datagram(frame, eth_type, l3, l4, len(frame) - padding)
 
     def _offsets(self, frame: bytes) -> Offsets:
-        """Where the headers of ``frame`` are; known of the one that the leg began with."""
+        """Where the headers of ``frame`` are.
+
+        The datapath knows it from the packet's arrival, also behind tags that were pushed since
+        (behind other headers nobody asks).
+        """
         leg = self._leg
-        if frame is not leg.frame:
-            types = packet_types_of([self._header(self._commit)])
-            return offsets_of(Frames.of([frame]), types)[0]
         if leg.offsets is None:
-            leg.offsets = offsets_of(Frames.of([frame]), packet_types_of([leg.columns]))[0]
-        return leg.offsets
+            leg.offsets = offsets_of(Frames.of([leg.frame]), packet_types_of([leg.columns]))[0]
+        l3, l4, padding = leg.offsets
+        moved = len(frame) - len(leg.frame)
+        return (l3 if l3 < 0 else l3 + moved, l4 if l4 < 0 else l4 + moved, padding)
 
     # -- the packet itself ------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from flowvm.actions.base import Action, Subfield
+from flowvm.actions.meter import Meter
 from flowvm.actions.mod import ModField
-from flowvm.actions.nest import ClearActions, WriteActions
+from flowvm.actions.nest import ClearActions, Clone, WriteActions
 from flowvm.actions.note import Exit, Note
 from flowvm.actions.output import Controller, Output, OutputReg, OutputTrunc
 from flowvm.actions.resubmit import GotoTable, Resubmit
@@ -21,71 +21,32 @@ from flowvm.actions.set_field import (
     WriteMetadata,
 )
 from flowvm.actions.stack import Pop, Push
-from flowvm.actions.ttl import DecTtl
+from flowvm.actions.ttl import DecNshTtl, DecTtl
 from flowvm.actions.vlan import ModVlanPcp, ModVlanVid, PushVlan, StripVlan
-from flowvm.fields import Field, Prerequisite
+from flowvm.fields import ETH_TYPE_NSH, Field
 from flowvm.fields import field as field_named
 from flowvm.flow import ReservedPort
 from flowvm.testing.choices import Choices
-from flowvm.testing.kinds import Kind, fields_of
+from flowvm.testing.kinds import fields_of
+from flowvm.testing.setting import Family, Setting, choose_rows, choose_subfield, subfield
 from flowvm.testing.values import (
+    FEW,
     IPV4S,
     MACS,
     READABLE,
     TLV_MAP,
+    TRACKED,
     WRITABLE,
     mask_for,
     unplaced,
     value_of,
     value_width,
 )
-from flowvm.text.values import nxm_name
+from flowvm.testing.wider import FAMILIES, Maker, choose_fin_timeout, choose_group
 
 MAX_TAGS = 2
-
-
-@dataclass
-class Setting:
-    """What the actions of one flow can refer to.
-
-    ``modern`` is OpenFlow 1.5, else 1.0. ``later`` are the tables after the flow's own, ``tables``
-    all; ``learn`` makes a learn action or is ``None``.
-    """
-
-    kind: Kind = field(default_factory=Kind)
-    modern: bool = True
-    ports: Sequence[int] = (1, 2, 3)
-    tables: Sequence[int] = (0,)
-    later: Sequence[int] = ()
-    learn: Callable[[Choices, Setting], Action] | None = None
-    floods: bool = True
-    controller: bool = True
-    pushed: int = 0
-
-
-def subfield(row: Field, start: int, width: int) -> Subfield:
-    """Bits of a field under the name that Open vSwitch gives it."""
-    return Subfield(unplaced(row), start, start + width - 1, nxm_name(row))
-
-
-def choose_subfield(
-    choose: Choices, rows: Sequence[Field], width: int | None = None
-) -> Subfield | None:
-    """Bits of one of ``rows``: ``width`` of them if given; ``None`` if no field is so wide."""
-    wide = [row for row in rows if width is None or row.width >= width]
-    if not wide:
-        return None
-    row = choose.one(wide)
-    if width is None:
-        width = row.width if choose.percent(60) else choose.number(1, min(row.width, 64))
-    return subfield(row, choose.number(0, row.width - width) if width < row.width else 0, width)
-
-
-def choose_rows(choose: Choices, kind: Kind, rows: tuple[Field, ...]) -> Sequence[Field]:
-    """Fields of ``kind`` among ``rows``: often only those of its protocols."""
-    found = fields_of(kind, rows)
-    special = [r for r in found if r.prerequisite not in (Prerequisite.NONE, Prerequisite.ETHERNET)]
-    return special if special and choose.percent(50) else found
+_DEEPEST = 2
+_READABLE_TRACKED = tuple(row for row in TRACKED if row.prerequisite.name == "NONE")
 
 
 # -- single actions ---------------------------------------------------------------------------
@@ -99,6 +60,8 @@ def _special_output(choose: Choices, setting: Setting) -> Action:
     ports = [ReservedPort.IN_PORT, ReservedPort.LOCAL]
     if setting.floods:
         ports += [ReservedPort.ALL, ReservedPort.FLOOD]
+        if Family.SWITCHING in setting.families:
+            ports += [ReservedPort.NORMAL] * len(ports)
     return Output(choose.one(ports))
 
 
@@ -121,7 +84,10 @@ def _controller(choose: Choices, setting: Setting) -> Action:
     if choose.percent(60):
         return Controller(max_len)
     reason = choose.one(("action", "no_match", "invalid_ttl"))
-    return Controller(max_len, reason, userdata=choose.one((b"", b"\1\2\3")))
+    userdata = choose.one((b"", b"\1\2\3"))
+    meter = choose.one(setting.meters) if setting.meters and choose.percent(30) else None
+    pause = choose.percent(10)
+    return Controller(max_len, reason, choose.one((0, 0, 7)), userdata, pause, meter)
 
 
 def _resubmit(choose: Choices, setting: Setting) -> Action:
@@ -129,6 +95,8 @@ def _resubmit(choose: Choices, setting: Setting) -> Action:
     if not setting.later and not back:
         return _output(choose, setting)
     table = choose.one(setting.tables if back else setting.later)
+    if setting.tracked and choose.percent(30):
+        return Resubmit(None, table, ct=True)
     if choose.percent(75):
         return Resubmit(None, table)
     port = choose.one((*setting.ports, ReservedPort.LOCAL))
@@ -191,16 +159,20 @@ def _mod_transport(choose: Choices, setting: Setting) -> Action:
 
 
 def _dec_ttl(choose: Choices, setting: Setting) -> Action:
+    if setting.modern and setting.kind.eth_type == ETH_TYPE_NSH:
+        return DecNshTtl()
     if setting.modern and not setting.kind.is_ip:
         return _mod_ethernet(choose, setting)
-    return DecTtl()
+    return DecTtl(choose.one(((0,), (7, 0)))) if choose.percent(20) else DecTtl()
 
 
 def _load(choose: Choices, setting: Setting) -> Action:
     destination = choose_subfield(choose, choose_rows(choose, setting.kind, WRITABLE))
     assert destination is not None
     row, width = destination.field, destination.width
-    if width == row.width and choose.percent(60):
+    if row.name in FEW:
+        destination, width = subfield(row, 0, row.width), row.width
+    if width == row.width and (row.name in FEW or choose.percent(60)):
         value = value_of(choose, row, setting.ports)
     else:
         value = choose.one((0, 1, (1 << width) - 1, choose.bits(min(width, 32))))
@@ -235,9 +207,18 @@ def _set_field(choose: Choices, setting: Setting) -> Action:
     return SetField(unplaced(row), value, None if mask == row.full_mask else mask, row.name)
 
 
-def _move(choose: Choices, setting: Setting) -> Action:
-    source = choose_subfield(choose, choose_rows(choose, setting.kind, READABLE))
+def _source(choose: Choices, setting: Setting) -> Subfield:
+    """Bits of a field that an action reads."""
+    rows = choose_rows(choose, setting.kind, READABLE)
+    if Family.TRACKING in setting.families and choose.percent(25):
+        rows = _READABLE_TRACKED
+    source = choose_subfield(choose, rows)
     assert source is not None
+    return source
+
+
+def _move(choose: Choices, setting: Setting) -> Action:
+    source = _source(choose, setting)
     destination = choose_subfield(choose, fields_of(setting.kind, WRITABLE), source.width)
     if destination is None:
         return _load(choose, setting)
@@ -246,10 +227,8 @@ def _move(choose: Choices, setting: Setting) -> Action:
 
 def _stack(choose: Choices, setting: Setting) -> Action:
     if (setting.pushed == 0 and not choose.percent(5)) or choose.percent(40):
-        source = choose_subfield(choose, choose_rows(choose, setting.kind, READABLE))
-        assert source is not None
         setting.pushed += 1
-        return Push(source)
+        return Push(_source(choose, setting))
     destination = choose_subfield(choose, choose_rows(choose, setting.kind, WRITABLE))
     assert destination is not None
     setting.pushed -= 1
@@ -274,7 +253,27 @@ def _learn(choose: Choices, setting: Setting) -> Action:
     return _load(choose, setting) if setting.learn is None else setting.learn(choose, setting)
 
 
-Maker = Callable[[Choices, Setting], Action]
+def _clone(choose: Choices, setting: Setting) -> Action:
+    if setting.depth >= _DEEPEST:
+        return _output(choose, setting)
+    inside = replace(setting, depth=setting.depth + 1)
+    count = choose.number(1, 3)
+    actions = [choose.weighted(_makers(setting, _LISTED))(choose, inside) for _ in range(count)]
+    setting.checks = inside.checks
+    if choose.percent(70):
+        actions.append(choose.weighted(_OUTPUTS)(choose, inside))
+    return Clone(tuple(actions))
+
+
+def _makers(
+    setting: Setting, common: tuple[tuple[int, Maker], ...]
+) -> tuple[tuple[int, Maker], ...]:
+    """``common`` makers, and those of the families of the table."""
+    found = common
+    for family in sorted(setting.families & FAMILIES.keys(), key=lambda family: family.name):
+        found += FAMILIES[family]
+    return (*found, (4, _clone)) if Family.NESTING in setting.families else found
+
 
 _OUTPUTS: tuple[tuple[int, Maker], ...] = (
     (8, _output),
@@ -296,17 +295,25 @@ _CHANGES: tuple[tuple[int, Maker], ...] = (
     (2, _dec_ttl),
     (1, _set_tunnel),
 )
-_OPTIONS: tuple[tuple[int, Maker], ...] = ((1, _delete_option),)
-_OTHERS: tuple[tuple[int, Maker], ...] = ((3, _stack), (1, _note), (1, _exit))
-_LISTED = (*_OUTPUTS, *_CHANGES, *_OPTIONS, *_OTHERS, (10, _resubmit), (4, _learn))
+_OTHERS: tuple[tuple[int, Maker], ...] = (
+    (3, _stack),
+    (1, _note),
+    (1, _exit),
+    (1, choose_fin_timeout),
+    (1, _delete_option),
+)
+_LISTED = (*_OUTPUTS, *_CHANGES, *_OTHERS, (10, _resubmit), (4, _learn))
 _IN_A_SET = (*_CHANGES, (4, _output), (1, _special_output), (2, _resubmit))
 
 
 def choose_actions(choose: Choices, setting: Setting, most: int = 5) -> tuple[Action, ...]:
     """An action list for packets of ``setting.kind``; at times empty (``drop``)."""
     actions: list[Action] = []
+    if setting.modern and setting.meters and choose.percent(40):
+        actions.append(Meter(choose.one(setting.meters)))
+    makers = _makers(setting, _LISTED)
     for _ in range(choose.number(0, most)):
-        actions.append(choose.weighted(_LISTED)(choose, setting))
+        actions.append(choose.weighted(makers)(choose, setting))
     if actions and choose.percent(50):
         actions.append(_resubmit(choose, setting))
     elif choose.percent(60):
@@ -321,7 +328,8 @@ def _instructions(choose: Choices, setting: Setting) -> list[Action]:
         found.append(ClearActions())
     if setting.modern and choose.percent(18):
         count = choose.number(1, 4)
-        makers = [choose.weighted(_IN_A_SET) for _ in range(count)]
+        kinds = (*_IN_A_SET, (4, choose_group)) if setting.groups else _IN_A_SET
+        makers = [choose.weighted(kinds) for _ in range(count)]
         found.append(WriteActions(tuple(maker(choose, setting) for maker in makers)))
     if choose.percent(6):
         mask = choose.one((ALL_64, 0xFF, choose.bits(64) or 1))

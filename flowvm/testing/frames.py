@@ -12,6 +12,7 @@ from flowvm.fields import (
     ETH_TYPE_ARP,
     ETH_TYPE_IP,
     ETH_TYPE_IPV6,
+    ETH_TYPE_NSH,
     INNER_TCI,
     NW_FRAG_BITS,
     OUTER_TCI,
@@ -196,6 +197,8 @@ def _values(choose: Choices, words: Words) -> dict[str, int]:
         names += ["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"]
     elif kind in (0x8847, 0x8848):
         names += ["mpls_label", "mpls_tc", "mpls_bos", "mpls_ttl"]
+    elif kind == ETH_TYPE_NSH:
+        names += _NSH
     for name in names:
         values[name] = _value(choose, words, name, ())
     return values
@@ -206,6 +209,8 @@ _NETWORK = {
     ETH_TYPE_IP: ["ip_src", "ip_dst"],
     ETH_TYPE_IPV6: ["ipv6_src", "ipv6_dst", "ipv6_label"],
 }
+_NSH = ["nsh_flags", "nsh_ttl", "nsh_np", "nsh_spi", "nsh_si"]
+_NSH += ["nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"]
 _TRANSPORT = {
     6: ["tcp_src", "tcp_dst", "tcp_flags"],
     17: ["udp_src", "udp_dst"],

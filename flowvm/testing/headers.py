@@ -16,6 +16,7 @@ from flowvm.fields import (
     ETH_TYPE_IPV6,
     ETH_TYPE_MPLS,
     ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
     ETH_TYPE_RARP,
 )
 from flowvm.protocols import ICMP, UDP
@@ -56,6 +57,8 @@ def build(headers: Headers) -> bytes:
         body = _arp(headers)
     elif kind in (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST):
         body = _mpls(headers)
+    elif kind == ETH_TYPE_NSH:
+        body = _nsh(headers)
     else:
         body = headers.payload
     for tpid, tci in reversed(headers.tags):
@@ -183,3 +186,11 @@ def _mpls(headers: Headers) -> bytes:
     entry |= headers["mpls_bos"] << 8 | headers["mpls_ttl"]
     inner = b"" if headers["mpls_bos"] else struct.pack("!I", 0x0001_0140)
     return struct.pack("!I", entry) + inner + headers.payload
+
+
+def _nsh(headers: Headers) -> bytes:
+    """A network service header of type 1 (RFC 8300), and what is said to be in it."""
+    first = (headers["nsh_flags"] & 3) << 28 | (headers["nsh_ttl"] & 0x3F) << 22 | 6 << 16 | 1 << 8
+    contexts = struct.pack("!IIII", *(headers[f"nsh_c{number}"] for number in (1, 2, 3, 4)))
+    path = headers["nsh_spi"] << 8 | headers["nsh_si"]
+    return struct.pack("!II", first | headers["nsh_np"], path) + contexts + headers.payload

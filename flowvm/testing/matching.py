@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowvm.columns import VLAN_CFI
-from flowvm.fields import Field, Prerequisite, field
+from flowvm.fields import ETH_TYPE_NSH, Field, Prerequisite, field
 from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
 from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind, fields_of
@@ -21,12 +21,7 @@ def choose_match(
     choose: Choices, ports: Sequence[int], *, most: int = 4, protocol: str | None = None
 ) -> Match:
     """A match of some fields, at most ``most`` besides the protocol."""
-    word = choose.one(_PROTOCOLS) if protocol is None else protocol
-    terms: list[MatchTerm] = [ProtocolMatch(word)] if word else []
-    if word == "icmp6" and choose.percent(50):
-        kind = choose.one((135, 136))
-        terms.append(FieldMatch.exact("icmpv6_type", kind))
-        terms.append(FieldMatch.exact("icmpv6_code", 0))
+    terms = choose_protocol(choose, protocol)
     if choose.percent(20):
         terms.append(choose_tag(choose))
     for _ in range(choose.weighted(((3, 1), (3, 2), (2, 0), (1, 3), (1, most)))):
@@ -34,6 +29,19 @@ def choose_match(
         if row is not None and len(terms) <= most + 3:
             terms.append(choose_term(choose, row, ports))
     return Match(tuple(terms))
+
+
+def choose_protocol(choose: Choices, word: str | None = None) -> list[MatchTerm]:
+    """A protocol to match, ``word`` if given; at times none."""
+    word = choose.one(_PROTOCOLS) if word is None else word
+    terms: list[MatchTerm] = [ProtocolMatch(word)] if word else []
+    if not word and choose.percent(40):
+        terms.append(FieldMatch.exact("eth_type", ETH_TYPE_NSH))
+    if word == "icmp6" and choose.percent(50):
+        kind = choose.one((135, 136))
+        terms.append(FieldMatch.exact("icmpv6_type", kind))
+        terms.append(FieldMatch.exact("icmpv6_code", 0))
+    return terms
 
 
 def choose_tag(choose: Choices) -> FieldMatch:

@@ -16,28 +16,21 @@ from flowvm.actions.learn import (
 )
 from flowvm.fields import Field, Format, field
 from flowvm.flow import DEFAULT_PRIORITY
-from flowvm.testing.acting import Setting, choose_rows, choose_subfield, subfield
 from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind, fields_of
-from flowvm.testing.values import MATCHABLE, READABLE, WRITABLE, value_of, value_width
+from flowvm.testing.setting import Setting, choose_rows, choose_subfield, subfield
+from flowvm.testing.values import READABLE, WRITABLE, standard, value_of, value_width
 
 _TIMEOUTS = (0, 0, 1, 2, 5, 10)
 
 
-def _known(rows: Sequence[Field]) -> tuple[Field, ...]:
-    # Fields that only an experimenter's OXM class names are refused.
-    return tuple(
-        row for row in rows if row.nxm or not (row.oxm or "").startswith(("ERICOXM", "NXOXM_ET"))
-    )
-
-
-_SOURCES = _known(READABLE)
+_SOURCES = standard(READABLE)
 _TARGETS = tuple(
-    row
-    for row in _known(MATCHABLE)
-    if row in READABLE and row.name != "actset_output" and row.presence is None
+    row for row in standard(READABLE) if row.name != "actset_output" and row.presence is None
 )
-_LOADED = tuple(row for row in _known(WRITABLE) if row.prerequisite.name in ("NONE", "ETHERNET"))
+_FREE_TARGETS = tuple(row for row in _TARGETS if row.name not in ("eth_type", "nw_proto"))
+"""Those whose prerequisites are kept by writing any of them."""
+_LOADED = tuple(row for row in standard(WRITABLE) if row.prerequisite.name in ("NONE", "ETHERNET"))
 
 
 class Teacher:
@@ -95,7 +88,7 @@ class Teacher:
 
     @staticmethod
     def _result(choose: Choices, kind: Kind) -> Subfield | None:
-        return choose_subfield(choose, fields_of(kind, WRITABLE), 1)
+        return choose_subfield(choose, fields_of(kind, standard(WRITABLE)), 1)
 
 
 def model_without(model: Learn) -> Learn:
@@ -128,7 +121,7 @@ def _match(choose: Choices, kind: Kind, learned: Kind) -> LearnSpec | None:
     if choose.percent(25):
         tag = subfield(field("vlan_tci"), 0, choose.one((12, 16, 13)))
         return MatchField(tag, tag)
-    targets = choose_rows(choose, learned, _TARGETS)
+    targets = choose_rows(choose, learned, _FREE_TARGETS if learned.eth_type else _TARGETS)
     if choose.percent(15):
         row = choose.one([row for row in targets if row.name != "vlan_vid"])
         return _value(choose, row)

@@ -30,7 +30,7 @@ IPV6S = (
     (1 << 128) - 1,
     0,
 )
-ETH_TYPES = (0x0800, 0x0806, 0x86DD, 0x8847, 0x8848, 0x8035, 0x88CC, 0x0600, 0x05FF, 0x1234)
+ETH_TYPES = (0x0800, 0x0806, 0x86DD, 0x8847, 0x8848, 0x8035, 0x894F, 0x88CC, 0x0600, 0x05FF, 0x1234)
 IP_PROTOCOLS = (6, 17, 1, 132, 58, 2, 47, 0, 255)
 _NUMBERS = (1, 2, 3, 5, 0)
 
@@ -52,8 +52,16 @@ _OF_NAME: Mapping[str, Sequence[int]] = MappingProxyType(
         "vlan_tci": (0x1000, 0x1001, 0x1005, 0x2001, 0xF005, 0),
         "ip_frag": (0, 1, 3),
         "tcp_flags": (0x02, 0x12, 0x10, 0x01, 0x04, 0),
+        "tun_flags": (0, 1),
+        "nsh_ttl": (63, 1, 2, 0),
+        "nsh_flags": (0, 1, 3),
+        "nsh_mdtype": (1,),
+        "nsh_np": (1, 3, 4),
     }
 )
+FEW = ("nw_tos", "arp_op", "tun_flags", "nsh_ttl", "nsh_flags")
+"""Fields of which Open vSwitch takes no other values than those of a few bits."""
+
 _PORTS = (1, 53, 80, 443, 0x8000, 0xFFFF, 0)
 _TRANSPORT = ("tcp_", "udp_", "sctp_")
 
@@ -74,8 +82,8 @@ def value_of(choose: Choices, row: Field, ports: Sequence[int]) -> int:
         port = choose.one(ports)
         wide = row.name == "actset_output" and port >= ReservedPort.MAX
         return port | 0xFFFF_0000 if wide else port
-    if row.name == "nw_tos":
-        return choose.one(_OF_NAME["nw_tos"])
+    if row.name in FEW:
+        return choose.one(_OF_NAME[row.name])
     width = value_width(row)
     # Of the values of nw_frag, one means nothing.
     if row.format is not Format.FRAG and choose.percent(12):
@@ -135,9 +143,8 @@ def unplaced(row: Field) -> Field:
     return field(row.name)
 
 
-_NOT_HERE = ("nsh_", "ct_")
+_NOT_SHOWN = ("tun_erspan", "nsh_c")  # unless the version, or nsh_mdtype, is matched too
 _NEVER_MATCHED = ("dp_hash", "recirc_id", "packet_type", "conj_id", "in_port_oxm")
-_NOT_SHOWN = ("tun_erspan_idx", "tun_erspan_dir", "tun_erspan_hwid")  # but for some versions
 _WITHOUT_CODE = ("dl_vlan", "dl_vlan_pcp")  # matched by way of other fields
 
 
@@ -151,20 +158,36 @@ _KNOWN: tuple[Field, ...] = (
         for row in FIELDS
         if row.bits is not None
         and (_has_code(row) or row.name in _WITHOUT_CODE)
-        and not row.name.startswith(_NOT_HERE)
         and row.name not in _NEVER_MATCHED
     ),
     *TLV_MAP.rows.values(),
 )
 
-MATCHABLE: tuple[Field, ...] = tuple(row for row in _KNOWN if row.name not in _NOT_SHOWN)
-"""The fields that generated matches use; options with their places by :data:`TLV_MAP`."""
+_OF_PACKETS = tuple(row for row in _KNOWN if not row.name.startswith("ct_"))
 
-READABLE: tuple[Field, ...] = tuple(row for row in _KNOWN if _has_code(row))
+MATCHABLE: tuple[Field, ...] = tuple(
+    row for row in _OF_PACKETS if not row.name.startswith(_NOT_SHOWN)
+)
+"""The fields that generated matches use, but for those that only connection tracking sets; options
+with their places by :data:`TLV_MAP`."""
+
+READABLE: tuple[Field, ...] = tuple(row for row in _OF_PACKETS if _has_code(row))
 """The fields that generated actions read."""
 
 WRITABLE: tuple[Field, ...] = tuple(row for row in READABLE if row.writable)
 """The fields that generated actions write."""
+
+
+def standard(rows: Sequence[Field]) -> tuple[Field, ...]:
+    """Those of ``rows`` that have a name outside of experimenters' classes.
+
+    Some actions, such as learn, have no room for the others.
+    """
+    return tuple(row for row in rows if row.nxm or (row.oxm or "").startswith("OXM_OF_"))
+
+
+TRACKED: tuple[Field, ...] = tuple(row for row in _KNOWN if row.name.startswith("ct_"))
+"""The fields that connection tracking sets."""
 
 
 def overlap(one: Bits, other: Bits) -> bool:

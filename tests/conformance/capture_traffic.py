@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TypeVar
 
 from flowvm.columns import VLAN_VID_MASK
 from flowvm.fields import ETH_TYPE_IP, ETH_TYPE_IPV6, OUTER_TCI
@@ -23,13 +22,11 @@ from flowvm.pipeline.result import Result, Verdict
 from flowvm.switch import Switch
 from flowvm.testing import Packet, batch_of
 from flowvm.testing.aiming import Routes, Target, Words, read, targets_of
-from flowvm.testing.choices import Choices
 from flowvm.testing.frames import Source
 from flowvm.testing.headers import ones_sum
 
 from .capture_reach import reachable_rules
-
-T = TypeVar("T")
+from .random_choices import RandomChoices
 
 _AT_ONCE = 120
 _PATIENCE = 15  # rounds in a row that bring nothing
@@ -47,28 +44,6 @@ _KINDS = (
 
 _ALL = (1 << 64) - 1
 _TCP_FLAGS = (0x02, 0x12, 0x10, 0x18, 0x11, 0x04)
-
-
-class RandomChoices(Choices):
-    """Chooses without Hypothesis: nothing here is ever shrunk, and it is ten times as quick."""
-
-    def __init__(self, random: Random) -> None:  # there is no `draw`
-        self._random = random
-
-    def one(self, items: Sequence[T]) -> T:
-        return items[self._random.randrange(len(items))]
-
-    def number(self, least: int, most: int) -> int:
-        return self._random.randint(least, most)
-
-    def bits(self, width: int) -> int:
-        return self._random.getrandbits(width)
-
-    def percent(self, chance: int) -> bool:
-        return self._random.randrange(100) < chance
-
-    def octets(self, least: int, most: int) -> bytes:
-        return self._random.randbytes(self._random.randint(least, most))
 
 
 @dataclass

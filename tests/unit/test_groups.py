@@ -23,6 +23,7 @@ from flowvm.text.dump import parse_dump
 from flowvm.text.errors import FlowSyntaxError
 from flowvm.text.group_stats import GroupStats, parse_group_stats
 from flowvm.text.groups import parse_group
+from flowvm.text.meters import parse_meters
 
 FRAME = bytes.fromhex("52540000000b52540000000a0800") + bytes(46)
 
@@ -267,3 +268,27 @@ def test_groups_that_watch_each_other_in_endless_ways_come_to_an_end() -> None:
     assert trace.ports == (9,)
     assert "bucket chaining exceeded 128 links" in str(trace)
     assert len(trace.steps) < 1 << 17
+
+
+@pytest.mark.parametrize(
+    ("actions", "reason"),
+    [
+        (
+            "learn(table=5,reg0=1,output:NXM_NX_REG1[]),group:1,resubmit(,5)",
+            "recirculation of a packet to a table it has taught",
+        ),
+        ("learn(table=5,reg0=1,output:NXM_NX_REG1[]),group:1,resubmit(,6)", ""),
+        ("meter:1,group:1", "recirculation for a hash after a meter"),
+    ],
+)
+def test_what_depends_on_the_time_of_a_hash_is_unsupported(actions: str, reason: str) -> None:
+    """A packet hashed in the datapath may find what it taught before, or not get there at all."""
+    group = "group_id=1,type=select,selection_method=dp_hash,bucket=actions=output:2"
+    switch = Switch(
+        parse_dump(f"actions={actions}").flows,
+        None,
+        parse_dump(group).groups,
+        parse_meters("meter=1 pktps bands=\ntype=drop rate=1"),
+    )
+    result = switch.run(PacketBatch.of(Frames.of([FRAME]), 1, 0))
+    assert result.reason(0) == reason
