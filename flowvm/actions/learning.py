@@ -269,7 +269,9 @@ def _is_port(words: Operands) -> NDArray[np.bool_]:
     """Which values are ports that a learned flow may output to."""
     ports = words[0]
     fits = (ports <= ReservedPort.NONE) & ~words[1:].any(axis=0)
-    allowed = (ports < ReservedPort.MAX) | np.isin(ports, np.array(_LEARNABLE_RESERVED, np.uint64))
+    allowed = ports < ReservedPort.MAX
+    for reserved in _LEARNABLE_RESERVED:
+        allowed |= ports == reserved
     return np.asarray(fits & allowed, bool)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _UNREADABLE_NSH = "setting a field of a malformed network service header"
 
 
+@lru_cache(1 << 10)
 def subfield_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
     """Where a run of a field's bits is stored; ValueError for a field without a place."""
     if field.bits is None:

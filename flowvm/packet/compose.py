@@ -106,23 +106,10 @@ class _Draft:
         frag = read(columns, NW_FRAG_BITS)
         tags = count_tags(columns[Column.VLAN])
         l3 = np.where(read(columns, PACKET_TYPE_BITS) == 0, ETH_HEADER + 4 * tags, 0)
-        header = np.select(
-            [
-                kind == ETH_TYPE_IP,
-                kind == ETH_TYPE_IPV6,
-                (kind == ETH_TYPE_ARP) | (kind == ETH_TYPE_RARP),
-                (kind == ETH_TYPE_MPLS) | (kind == ETH_TYPE_MPLS_MCAST),
-                (kind == ETH_TYPE_NSH) & (columns[Column.NSH] != 0),
-            ],
-            [
-                np.int64(_IPV4_HEADER),
-                np.where(frag == 0, IPV6_HEADER, IPV6_HEADER + _FRAGMENT_HEADER),
-                np.int64(_ARP_SIZE),
-                4 * _count_labels(columns),
-                np.where(_has_context(columns), _NSH_BASE + _NSH_CONTEXT, _NSH_BASE),
-            ],
-            np.int64(0),
-        )
+        header = np.zeros(kind.size, np.int64)
+        for number in np.unique(kind).tolist():
+            who = np.flatnonzero(kind == number)
+            header[who] = _l3_size(number, columns[:, who])
         size, payload = l4_sizes(columns)
         # A later fragment's transport header is in the first.
         inside = ((kind == ETH_TYPE_IP) | (kind == ETH_TYPE_IPV6)) & (frag & FRAG_LATER == 0)
@@ -234,6 +221,23 @@ class _Draft:
         for i in range(2):
             context = self.columns[Column.NSH_C1_C2 + i, who[chosen]]
             words.put64(at[chosen] + _NSH_BASE + 8 * i, context)
+
+
+def _l3_size(kind: int, columns: U64) -> Index | int:
+    """Bytes of network header that packets of a type have."""
+    if kind == ETH_TYPE_IP:
+        return _IPV4_HEADER
+    if kind == ETH_TYPE_IPV6:
+        whole = read(columns, NW_FRAG_BITS) == 0
+        return np.where(whole, IPV6_HEADER, IPV6_HEADER + _FRAGMENT_HEADER)
+    if kind in (ETH_TYPE_ARP, ETH_TYPE_RARP):
+        return _ARP_SIZE
+    if kind in (ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST):
+        return 4 * _count_labels(columns)
+    if kind == ETH_TYPE_NSH:
+        size = np.where(_has_context(columns), _NSH_BASE + _NSH_CONTEXT, _NSH_BASE)
+        return np.where(columns[Column.NSH] != 0, size, 0)
+    return 0
 
 
 def _count_labels(columns: U64) -> Index:

@@ -31,6 +31,11 @@ PAYLOAD = 64
 _FIN_SYN_RST = 0x007
 _ND_OPTION = 8
 _ECHO = {ICMP: (0, 8), ICMPV6: (128, 129)}
+_HEADERS = np.zeros(256, np.int64)
+"""Bytes of transport header, by protocol."""
+
+_HEADERS[[TCP, UDP, SCTP]] = TCP_HEADER, UDP_HEADER, SCTP_HEADER
+_HEADERS[[ICMP, IGMP, ICMPV6]] = ICMP_HEADER
 _SCTP_CRC_OF_ZEROS = 0x5DB5_602B
 """CRC32c of an SCTP header of 12 zero bytes, as it stands in the header."""
 
@@ -39,16 +44,7 @@ def l4_sizes(columns: U64) -> tuple[Index, Index]:
     """Bytes of transport header with payload, and of payload alone, for IP that is no fragment."""
     proto = read(columns, NW_PROTO_BITS)
     kind, code = read(columns, TP_SRC_BITS), read(columns, TP_DST_BITS)
-    header = np.zeros(proto.size, np.int64)
-    for number, size in (
-        (TCP, TCP_HEADER),
-        (UDP, UDP_HEADER),
-        (SCTP, SCTP_HEADER),
-        (ICMP, ICMP_HEADER),
-        (IGMP, ICMP_HEADER),
-        (ICMPV6, ICMP_HEADER),
-    ):
-        header[proto == number] = size
+    header = _HEADERS[proto.astype(np.int64)]
     loaded = proto == UDP
     # The segments that open, close and reset a connection carry no data.
     loaded |= (proto == TCP) & (columns[Column.TP] & _FIN_SYN_RST == 0)
@@ -65,15 +61,19 @@ def l4_sizes(columns: U64) -> tuple[Index, Index]:
 
 def options_type(columns: U64) -> U64:
     """``nd_options_type`` as it reads in the composed frame; 0 for other packets and no option."""
+    neighbor = _is_neighbor(columns)
+    if not neighbor.any():
+        return np.zeros(neighbor.size, np.uint64)
     source, target = _options(columns)
     first = np.where(source, ND_OPT_SOURCE, np.where(target, ND_OPT_TARGET, 0)).astype(np.uint64)
-    return np.where(_is_neighbor(columns) & (columns[Column.TP] & 0xFF == 0), first, np.uint64(0))
+    return np.where(neighbor & (columns[Column.TP] & 0xFF == 0), first, np.uint64(0))
 
 
 def _is_neighbor(columns: U64) -> Bool:
-    kind, code = read(columns, TP_SRC_BITS), read(columns, TP_DST_BITS)
-    found: Bool = (read(columns, NW_PROTO_BITS) == ICMPV6) & (code == 0)
-    found &= (kind == ND_SOLICIT) | (kind == ND_ADVERT)
+    found: Bool = read(columns, NW_PROTO_BITS) == ICMPV6
+    if found.any():
+        kind, code = read(columns, TP_SRC_BITS), read(columns, TP_DST_BITS)
+        found &= (code == 0) & ((kind == ND_SOLICIT) | (kind == ND_ADVERT))
     return found
 
 

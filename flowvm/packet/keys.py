@@ -32,7 +32,9 @@ def count_tags(vlan: U64) -> Index:
 
 def tag(vlan: U64, index: Index | int) -> U64:
     """TPID 16 and TCI 16 of a tag of the VLAN columns ``vlan``, 0 being the outermost."""
-    return np.where(np.equal(index, 0), vlan >> 32, vlan & 0xFFFF_FFFF)
+    if isinstance(index, int):
+        return vlan & 0xFFFF_FFFF if index else vlan >> 32
+    return np.where(index == 0, vlan >> 32, vlan & 0xFFFF_FFFF)
 
 
 def labels(keys: U64, who: Index | slice = slice(None)) -> U64:

@@ -248,17 +248,17 @@ class Result:
         found: list[tuple[int, int, int, Flow]] = []
         for part in self.stretches:
             owners, paths = part.translations
+            taken = set(paths.tolist())
             for events in part.paths.learned:
                 operations = state.shapes[events.shape].operations
-                flows = {
-                    i: events.template.flow(
+                for i, path in enumerate(events.packets.tolist()):
+                    if path not in taken:
+                        continue
+                    flow = events.template.flow(
                         operations, events.keys[:, i].tolist(), events.operands[:, i].tolist()
                     )
-                    for i in np.flatnonzero(np.isin(events.packets, paths)).tolist()
-                }
-                for i, flow in flows.items():
                     order = int(events.order[i])
-                    for leg in np.flatnonzero(paths == events.packets[i]).tolist():
+                    for leg in np.flatnonzero(paths == path).tolist():
                         found.append((part.first + int(owners[leg]), leg, order, flow))
         for packet, _, _, flow in sorted(found, key=lambda entry: entry[:3]):
             yield packet, flow

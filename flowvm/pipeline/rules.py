@@ -94,7 +94,7 @@ class RuleColumns:
 
     def copy(self) -> Self:
         """The same rules, to go their own way."""
-        twin = type(self)(0)
+        twin = type(self).__new__(type(self))
         twin._store = {name: column.copy() for name, column in self._store.items()}
         twin._show(self._count)
         return twin
