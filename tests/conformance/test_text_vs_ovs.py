@@ -14,6 +14,8 @@ from flowvm.fields import FIELDS, Field, Format, Prerequisite
 from flowvm.text.canonical import canonical_match
 from flowvm.text.parse import parse_actions, parse_match
 
+from ..action_texts import PRINTED
+
 pytestmark = pytest.mark.oracle
 
 VERSIONS = ("OpenFlow10", "OpenFlow13", "OpenFlow15")
@@ -229,142 +231,10 @@ def test_random_matches_are_read_as_ovs_reads_them(seed: int, tmp_path: Path) ->
         assert str(parse_match(theirs)) == theirs
 
 
-# Each in the spelling that ovs-ofctl prints; in others, see tests/unit/test_actions_text.py.
-ACTIONS = [
-    "output:3",
-    "LOCAL",
-    "IN_PORT",
-    "ALL",
-    "FLOOD",
-    "NORMAL",
-    "TABLE",
-    "CONTROLLER:65535",
-    "CONTROLLER:100",
-    "controller(pause)",
-    "controller(reason=no_match,max_len=128,id=3,userdata=01.02.ff,pause,meter_id=5)",
-    "output:NXM_NX_REG1[3..7]",
-    "output:NXM_NX_REG1[]",
-    "output(port=3,max_len=100)",
-    "enqueue:3:4",
-    "group:5",
-    "bundle(eth_src,0,hrw,ofport,members:4,8)",
-    "bundle(nw_src,0,hrw,ofport,members:)",
-    "bundle_load(symmetric_l3l4+udp,7,hrw,ofport,NXM_NX_REG0[],members:4,8,2)",
-    "resubmit:3",
-    "resubmit(,4)",
-    "resubmit(LOCAL,3)",
-    "resubmit(5,6)",
-    "mod_vlan_vid:5",
-    "mod_vlan_pcp:3",
-    "strip_vlan",
-    "pop_vlan",
-    "push_vlan:0x8100",
-    "push_vlan:0x88a8",
-    "push_mpls:0x8847",
-    "pop_mpls:0x0800",
-    "set_mpls_label(5)",
-    "set_mpls_tc(3)",
-    "set_mpls_ttl(64)",
-    "dec_mpls_ttl",
-    "mod_dl_src:00:11:22:33:44:55",
-    "mod_dl_dst:00:11:22:33:44:55",
-    "mod_nw_src:1.2.3.4",
-    "mod_nw_dst:1.2.3.4",
-    "mod_nw_tos:252",
-    "mod_tp_src:5",
-    "mod_tp_dst:80",
-    "dec_ttl",
-    "dec_ttl(1,2)",
-    "dec_nsh_ttl",
-    "move:NXM_NX_TUN_ID[0..31]->NXM_NX_REG0[]",
-    "load:0->NXM_NX_REG0[]",
-    "load:0x5->NXM_NX_REG0[3..7]",
-    "load:0x1->NXM_NX_REG0[31]",
-    "load:0x1234567890abcdef->OXM_OF_PKT_REG0[]",
-    "set_field:0x5->reg0",
-    "set_field:0x12/0xff->reg0",
-    "set_field:00:11:22:33:44:55->eth_src",
-    "set_field:00:00:00:00:00:00/ff:00:00:00:00:00->eth_src",
-    "set_field:1.2.0.0/16->ip_src",
-    "set_field:1.0.3.0/255.0.255.0->ip_src",
-    "set_field:fe80::1->ipv6_dst",
-    "set_field:fe80::/64->ipv6_dst",
-    "set_field:4101->vlan_vid",
-    "set_field:5->ip_dscp",
-    "set_field:80->tcp_src",
-    "set_field:80/0xff->udp_dst",
-    "set_field:LOCAL->in_port",
-    "set_field:oam->tun_flags",
-    "set_field:0x12345->ipv6_label",
-    "set_tunnel:0x5",
-    "set_tunnel64:0x5",
-    "set_tunnel64:0x123456789",
-    "write_metadata:0x5",
-    "write_metadata:0x5/0xff",
-    "write_metadata:0/0x1",
-    "delete_field:tun_metadata3",
-    "set_queue:5",
-    "pop_queue",
-    "push:NXM_OF_IN_PORT[]",
-    "pop:NXM_NX_REG2[0..5]",
-    "check_pkt_larger(1500)->NXM_NX_REG0[0]",
-    "fin_timeout(idle_timeout=10,hard_timeout=16)",
-    "fin_timeout()",
-    "encap(nsh(md_type=1))",
-    "encap(nsh(md_type=2,tlv(0x1000,10,0x12345678)))",
-    "encap(nsh(md_type=2,tlv(0x1000,10,0x345678),tlv(0x0002,1,0x11)))",
-    "encap(nsh)",
-    "encap(ethernet)",
-    "encap(mpls)",
-    "encap(mpls_mc)",
-    "decap()",
-    "decap(packet_type(ns=0,type=0))",
-    "decap(packet_type(ns=1,type=0x894f))",
-    "note:00.00.00.00.00.00",
-    "note:01.02.03.04.05.06.07.00.00.00.00.00.00.00",
-    "exit",
-    "ct_clear",
-    "ct()",
-    "ct(commit,force,table=3,zone=5)",
-    "ct(zone=NXM_NX_REG0[16..31])",
-    "ct(commit,zone=5,exec(load:0x1->NXM_NX_CT_MARK[]))",
-    "ct(commit,exec(set_field:0x1->ct_mark,set_field:0x5/0x7->ct_label))",
-    "ct(table=3,nat)",
-    "ct(commit,nat(src))",
-    "ct(commit,nat(src=10.0.0.1-10.0.0.9:100-200,persistent,random))",
-    "ct(commit,nat(dst=10.0.0.1:80,hash))",
-    "ct(commit,nat(src=fe80::1-fe80::9,hash))",
-    "ct(commit,nat(src=[fe80::1]-[fe80::9]:10-20))",
-    "ct(commit,nat(src=10.0.0.1),exec(load:0x1->NXM_NX_CT_MARK[]))",
-    "ct(commit,exec(load:0x1->NXM_NX_CT_MARK[],nat(src=10.0.0.1)))",
-    "ct(commit,alg=ftp)",
-    "ct(commit,alg=tftp)",
-    "clone(output:1,output:2)",
-    "clone(drop)",
-    "clone(clone(output:3))",
-    "write_actions(set_field:00:11:22:33:44:55->eth_src,group:3)",
-    "clear_actions",
-    "goto_table:5",
+LISTS = (
     "meter:5,output:3",
     "clear_actions,write_actions(output:1),write_metadata:0x1,goto_table:1",
-    "conjunction(1,2/3)",
-    "conjunction(4294967295,1/64)",
-    "sample(probability=12345,collector_set_id=0,obs_domain_id=0,obs_point_id=0)",
-    "sample(probability=65535,collector_set_id=1,obs_domain_id=2,obs_point_id=3,"
-    "sampling_port=4,egress)",
-    "multipath(eth_src,50,modulo_n,1,0,NXM_NX_REG0[])",
-    "multipath(nw_dst,50,iter_hash,3,5,NXM_NX_REG0[1..10])",
-    "learn(table=20)",
-    "learn(table=20,hard_timeout=300,priority=1,NXM_OF_VLAN_TCI[0..11],"
-    "NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0->NXM_OF_VLAN_TCI[],"
-    "load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],output:NXM_OF_IN_PORT[])",
-    "learn(table=1,idle_timeout=5,hard_timeout=3,fin_idle_timeout=6,fin_hard_timeout=7,"
-    "priority=9,send_flow_rem,delete_learned,cookie=0x123,limit=5,result_dst=NXM_NX_REG0[3])",
-    "learn(table=3,in_port=LOCAL,eth_type=0x86dd,ipv6_dst=fe80::1,nw_proto=17,"
-    "NXM_OF_UDP_DST[]=NXM_OF_UDP_SRC[],tun_id=0x5,vlan_tci=0x1005,NXM_NX_REG1[0]=0x1,metadata=0)",
-    "learn(table=3,NXM_NX_REG2[0..3]=NXM_NX_REG2[4..7],load:0x123456789abc->NXM_OF_ETH_SRC[],"
-    "load:NXM_NX_REG0[0..15]->NXM_OF_IN_PORT[])",
-]
+)
 MATCHED = (
     *("", "ip", "udp", "tcp", "tcp6", "mpls", "dl_vlan=5", "arp"),
     *("udp6", "packet_type=(1,0x894f)", "ip,ct_state=+trk"),
@@ -384,7 +254,7 @@ def printed_actions(actions: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("text", ACTIONS)
+@pytest.mark.parametrize("text", PRINTED + LISTS)
 def test_an_action_is_written_as_ovs_writes_it(text: str) -> None:
     """ovs-ofctl prints the action as it stands here, and so do we, as all its other spellings."""
     printed = printed_actions(text)
