@@ -9,6 +9,7 @@ from flowvm.actions import (
     check,
     choose,
     conjunction,
+    controller,
     ct,
     debug,
     encap,
@@ -39,7 +40,7 @@ __all__ = ["Action", "action_names", "format_actions", "make_action", "make_acti
 _MAKERS: Mapping[str, Callable[[Item], Action]] = MappingProxyType(
     {
         "output": output.make_output,
-        "controller": output.make_controller,
+        "controller": controller.make_controller,
         "enqueue": output.make_enqueue,
         "resubmit": resubmit.make_resubmit,
         "goto_table": resubmit.make_goto_table,

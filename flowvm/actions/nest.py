@@ -24,13 +24,14 @@ from flowvm.actions.base import (
     Unsupported,
     format_actions,
 )
+from flowvm.actions.controller import Controller
 from flowvm.actions.ct import Ct, CtClear
 from flowvm.actions.encap import Decap, Encap
 from flowvm.actions.group import Group
 from flowvm.actions.meter import Meter
 from flowvm.actions.mod import ModField
 from flowvm.actions.mpls import DecMplsTtl, PopMpls, PushMpls, SetMplsLabel, SetMplsTc, SetMplsTtl
-from flowvm.actions.output import Controller, Output, OutputTrunc
+from flowvm.actions.output import Output, OutputTrunc
 from flowvm.actions.queue import SetQueue
 from flowvm.actions.resubmit import Resubmit
 from flowvm.actions.set_field import Load, Move, SetField, SetTunnel

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowvm.actions.base import Action, Kept, Lowered, Operands, Operation, Packets, Resolver
-from flowvm.actions.output import parse_hex_bytes
+from flowvm.actions.controller import parse_hex_bytes
 from flowvm.text.tree import Item
 
 if TYPE_CHECKING:

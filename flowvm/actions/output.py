@@ -1,4 +1,4 @@
-"""Output to ports: ``output``, the reserved ports, ``controller``, ``enqueue``.
+"""Output to ports: ``output``, the reserved ports, ``enqueue``.
 
 Semantics: ovs-actions(7), "Output Actions".
 """
@@ -23,6 +23,7 @@ from flowvm.actions.base import (
     Subfield,
     TableCall,
 )
+from flowvm.actions.controller import MAX_LEN_ALL, Controller
 from flowvm.actions.normal import Normal, forward_normally
 from flowvm.actions.queue import store_priority
 from flowvm.actions.write import subfield_bits
@@ -30,7 +31,7 @@ from flowvm.columns import Column
 from flowvm.fields import SKB_PRIORITY_BITS
 from flowvm.flow import Port, ReservedPort
 from flowvm.pipeline.departure import may_leave
-from flowvm.pipeline.emission import PLAIN, PacketInOptions, Reason
+from flowvm.pipeline.emission import Reason
 from flowvm.pipeline.prerequisites import is_ethernet, value
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
@@ -39,17 +40,12 @@ from flowvm.text.values import format_port, parse_number, parse_port, parse_subf
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
 
-MAX_LEN_ALL = 0xFFFF
-"""The ``max_len`` of a packet-in that says "the whole packet"."""
-
 MIN_TRUNCATED = 14
 """The least ``max_len`` of ``output``: an Ethernet header."""
 
 _LINKLESS = "Trying to send non-Ethernet packet through legacy L2 port. Dropping packet."
 # In Open vSwitch the limit then stays for the next output.
 _CUT_LINKLESS = "max_len on the output of a packet without an Ethernet header"
-
-PACKET_IN_REASONS = ("no_match", "action", "invalid_ttl", "action_set", "group", "packet_out")
 
 
 @dataclass(frozen=True)
@@ -106,43 +102,6 @@ class OutputTrunc(Action):
 
     def lower(self, resolver: Resolver) -> Lowered:
         return Lowered(EmitCut(), (resolver.port(self.port), self.max_len))
-
-
-@dataclass(frozen=True)
-class Controller(Action):
-    """``CONTROLLER:BYTES`` or ``controller(KEY=VALUE,...)`` (ovs-actions(7), "controller")."""
-
-    max_len: int = MAX_LEN_ALL
-    reason: str = "action"
-    controller_id: int = 0
-    userdata: bytes = b""
-    pause: bool = False
-    meter_id: int | None = None
-
-    def __str__(self) -> str:
-        options = []
-        if self.reason != "action":
-            options.append(f"reason={self.reason}")
-        if self.max_len != MAX_LEN_ALL:
-            options.append(f"max_len={self.max_len}")
-        if self.controller_id:
-            options.append(f"id={self.controller_id}")
-        if self.userdata:
-            options.append(f"userdata={self.userdata.hex('.')}")
-        if self.pause:
-            options.append("pause")
-        if self.meter_id is not None:
-            options.append(f"meter_id={self.meter_id}")
-        if not options or options == [f"max_len={self.max_len}"]:
-            return f"CONTROLLER:{self.max_len}"
-        return f"controller({','.join(options)})"
-
-    def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
-        options = PacketInOptions(self.controller_id, self.userdata, self.pause)
-        reason = Reason[self.reason.upper()]
-        if self.pause:
-            return Lowered(Pause(reason, options))
-        return Lowered(EmitToController(reason, options, self.meter_id))
 
 
 @dataclass(frozen=True)
@@ -250,45 +209,6 @@ class EmitToQueue(Operation):
         store_priority(run, packets, queues)
         _emit_to_existing(run, packets, ports, MAX_LEN_ALL)
         store_priority(run, packets, before)
-        return None
-
-
-@dataclass(frozen=True)
-class EmitToController(Operation):
-    """Send to the controller.
-
-    All of it: a switch that buffers no packets, as those since 2.7, does not heed ``max_len``.
-    """
-
-    reason: Reason
-    options: PacketInOptions = PLAIN
-    meter_id: int | None = None
-
-    @property
-    def by_output(self) -> bool:
-        """Whether it is an output to Open vSwitch: "CONTROLLER:BYTES" is, "controller(...)" not."""
-        return self.reason is Reason.ACTION and self.options == PLAIN and self.meter_id is None
-
-    @property
-    def needs_headers(self) -> bool:
-        return not self.by_output
-
-    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        run.to_controller(
-            packets, self.reason, self.options, self.meter_id, by_output=self.by_output
-        )
-        return None
-
-
-@dataclass(frozen=True)
-class Pause(Operation):
-    """Send to the controller, and wait for it to let the packet go on."""
-
-    reason: Reason
-    options: PacketInOptions
-
-    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        run.freezer.pause(packets, self.reason, self.options)
         return None
 
 
@@ -414,51 +334,6 @@ def _make_truncated(item: Item) -> OutputTrunc:
     ):
         raise WordError(item.key, f"output to {format_port(port)} cannot be truncated")
     return OutputTrunc(port, max_len)
-
-
-def make_controller(item: Item) -> Controller:
-    if item.value is not None:
-        return Controller(parse_number(item.value, 16, "a number of bytes"))
-    changes: dict[str, int | str | bytes | bool] = {}
-    parts = item.parts()
-    if len(parts) == 1 and parts[0].value is None and parts[0].key.isdigit():
-        return Controller(parse_number(parts[0].key, 16, "a number of bytes"))
-    for part in parts:
-        match part.name:
-            case "reason":
-                word = part.argument("a reason")
-                if word not in PACKET_IN_REASONS:
-                    raise WordError(
-                        word, f'unknown reason "{word}"', f"one of {', '.join(PACKET_IN_REASONS)}"
-                    )
-                changes["reason"] = str(word)
-            case "max_len":
-                changes["max_len"] = parse_number(part.argument("a number of bytes"), 16)
-            case "id":
-                changes["controller_id"] = parse_number(part.argument("a controller ID"), 16)
-            case "userdata":
-                changes["userdata"] = parse_hex_bytes(part.argument("bytes in hexadecimal"))
-            case "pause":
-                changes["pause"] = True
-            case "meter_id":
-                changes["meter_id"] = parse_number(part.argument("a meter ID"), 32)
-            case _:
-                raise WordError(
-                    part.key,
-                    f'unknown key "{part.key}" in controller',
-                    "reason, max_len, id, userdata, pause or meter_id",
-                )
-    return Controller(**changes)  # type: ignore[arg-type]
-
-
-def parse_hex_bytes(word: str) -> bytes:
-    """Pairs of hexadecimal digits, with or without periods between them."""
-    try:
-        return bytes.fromhex(word.replace(".", " "))
-    except ValueError:
-        raise WordError(
-            word, "these are not bytes in hexadecimal", "pairs of digits such as 01.2f"
-        ) from None
 
 
 def make_enqueue(item: Item) -> Enqueue:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, Operation, TableCall
+from flowvm.actions.controller import Controller
 from flowvm.actions.group import Group, ToGroup
 from flowvm.actions.mod import WriteQuietly
-from flowvm.actions.output import Controller, Emit, Enqueue, Output
+from flowvm.actions.output import Emit, Enqueue, Output
 from flowvm.actions.placing import bits_used
 from flowvm.actions.set_field import MoveBits
 from flowvm.actions.vlan import PopTag, PushTag, SetTag

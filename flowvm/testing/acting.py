@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowvm.actions.base import Action, Subfield
+from flowvm.actions.controller import Controller
 from flowvm.actions.meter import Meter
 from flowvm.actions.mod import ModField
 from flowvm.actions.nest import ClearActions, Clone, WriteActions
 from flowvm.actions.note import Exit, Note
-from flowvm.actions.output import Controller, Output, OutputReg, OutputTrunc
+from flowvm.actions.output import Output, OutputReg, OutputTrunc
 from flowvm.actions.resubmit import GotoTable, Resubmit
 from flowvm.actions.set_field import (
     ALL_64,

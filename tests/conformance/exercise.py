@@ -11,7 +11,8 @@ from dataclasses import fields, is_dataclass
 from types import MappingProxyType
 
 from flowvm.actions.base import Action
-from flowvm.actions.output import Controller, Output
+from flowvm.actions.controller import Controller
+from flowvm.actions.output import Output
 from flowvm.fields import FIELDS, Bits, Field
 from flowvm.flow import Flow, Match, MatchTerm, ReservedPort
 from flowvm.pipeline.legs import Leg

@@ -7,6 +7,7 @@ import pytest
 from flowvm.actions.base import Action, Subfield, format_actions
 from flowvm.actions.catalog import action_names
 from flowvm.actions.choose import Bundle, Multipath, Sample
+from flowvm.actions.controller import Controller
 from flowvm.actions.ct import Ct, CtClear, Nat
 from flowvm.actions.encap import Decap, Encap, NshTlv
 from flowvm.actions.learn import (
@@ -20,7 +21,7 @@ from flowvm.actions.learn import (
 from flowvm.actions.mod import ModField
 from flowvm.actions.nest import Clone, WriteActions
 from flowvm.actions.note import Note
-from flowvm.actions.output import Controller, Enqueue, Output, OutputReg, OutputTrunc
+from flowvm.actions.output import Enqueue, Output, OutputReg, OutputTrunc
 from flowvm.actions.resubmit import GotoTable, Resubmit
 from flowvm.actions.set_field import Load, Move, SetField, SetTunnel, WriteMetadata
 from flowvm.actions.ttl import DecTtl
