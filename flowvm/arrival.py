@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import NEVER, SECOND
 from flowvm.columns import ACTSET_OUTPUT_UNSET, N_COLUMNS, Column
 from flowvm.fields import (
     ETH_TYPE_BITS,
@@ -29,7 +30,6 @@ from flowvm.flow import Match, Port, ReservedPort
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
-from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
 from flowvm.text.br_flow import parse_br_flow
 from flowvm.text.errors import suggestion

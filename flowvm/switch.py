@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from flowvm.bulk.files import read_file
 from flowvm.bulk.read import read_bulk
+from flowvm.clock import SECOND
 from flowvm.examples import open_source
 from flowvm.flow import Flow, Port
 from flowvm.flow_mod import FlowMod
@@ -28,7 +29,6 @@ from flowvm.pipeline.machine import MILLISECOND, Machine
 from flowvm.pipeline.modify import apply_flow_mods, protocol_of
 from flowvm.pipeline.program import Program
 from flowvm.pipeline.result import Result
-from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.snapshot import flows_now
 from flowvm.pipeline.state import State
 from flowvm.port_settings import BridgeSettings, MacEntry, PortSettings

@@ -14,6 +14,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import SECOND
+
 Bytes = NDArray[np.uint8]
 Positions = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -40,7 +42,6 @@ class Kind(IntEnum):
     """A name in double quotes."""
 
 
-_SECOND = np.uint64(1_000_000_000)
 _DECIMAL_PLACES = (3, 0, 9)
 """Of a duration, the most frequent first."""
 _PAIR = np.uint64(0x000000FF000000FF)
@@ -187,7 +188,7 @@ class Decoder:
                 found &= self._bytes[whole_ends] == ord(".")
             some, whole_ends, lengths = which[found], whole_ends[found], lengths[found]
             fine, values = self._digits(whole_ends, lengths)
-            values *= _SECOND
+            values *= np.uint64(SECOND)
             if places:
                 fraction_fine, fraction = self._digits(
                     ends[found], np.full(len(some), places, np.int64)

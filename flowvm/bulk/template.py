@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from flowvm.actions.base import Action
 from flowvm.actions.catalog import make_action
 from flowvm.bulk.literals import Kind
+from flowvm.clock import SECOND
 from flowvm.columns import Column
 from flowvm.fields import Format
 from flowvm.flow import FieldMatch, Flow, MatchTerm
 from flowvm.names import Names
-from flowvm.pipeline.rules import SECOND
 from flowvm.text.dump import is_group, is_skipped
 from flowvm.text.errors import WordError
 from flowvm.text.grammar import parser

@@ -28,6 +28,7 @@ import numpy as np
 from flowvm.arrival import Seconds, is_metadata, nanoseconds
 from flowvm.captures.outputs import CaptureOutputs
 from flowvm.captures.tally import Count, Tally
+from flowvm.clock import NEVER, SECOND
 from flowvm.columns import Column
 from flowvm.flow import Port
 from flowvm.interrupts import held_interrupts
@@ -40,7 +41,6 @@ from flowvm.packet.pcap.read import CaptureError, read_capture
 from flowvm.packet.pcap.source import MICROSECOND, STDIN, BinaryFile, Records, standard_input
 from flowvm.packet.words import SPAN, Index, copy_spans, ranges
 from flowvm.pipeline.result import Verdict
-from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.switch import Switch
 from flowvm.text.br_flow import parse_br_flow
 from flowvm.text.errors import FlowSyntaxError

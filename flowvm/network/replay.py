@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from flowvm.clock import SECOND
 from flowvm.network.journey import Exit, Fate, Journey
 from flowvm.network.running import Network
 from flowvm.network.wiring import Place, Spot
@@ -27,7 +28,6 @@ from flowvm.packet.pcap.merge import merge_captures
 from flowvm.packet.pcap.read import CaptureError, read_capture
 from flowvm.packet.pcap.source import MICROSECOND
 from flowvm.packet.pcap.write import CaptureWriter
-from flowvm.pipeline.rules import SECOND
 from flowvm.text.fdb import format_fdb
 
 _ARRIVED = (Fate.DELIVERED, Fate.OUTSIDE)

@@ -18,6 +18,7 @@ from flowvm.actions.base import Operands, Operation
 from flowvm.actions.learning import LearnFlow
 from flowvm.actions.normal import NORMAL_READS, NORMAL_WRITES
 from flowvm.actions.timeout import CutTimeouts
+from flowvm.clock import SECOND
 from flowvm.columns import Column
 from flowvm.fields import NW_FRAG_BITS, PACKET_TYPE_BITS
 from flowvm.flow import DEFAULT_PRIORITY, Flow
@@ -26,7 +27,6 @@ from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.program import NO_ENTRY, Program, Rules, Shape, Statistics, Subtable
 from flowvm.pipeline.reception import reception_reads
-from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.subtable import KeyIndex, Mask
 from flowvm.port_settings import BridgeSettings
 

@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import SECOND
 from flowvm.pipeline.group_table import NONE, GroupTable
 from flowvm.pipeline.ragged import ranges
-from flowvm.pipeline.rules import SECOND
 from flowvm.text.group_stats import GroupStats
 
 Counts = NDArray[np.int64]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import SECOND
 from flowvm.pipeline.mac_table import NO_PORT, Keys, MacTable, Numbers
-from flowvm.pipeline.rules import SECOND
 
 if TYPE_CHECKING:
     from flowvm.pipeline.paths import Paths

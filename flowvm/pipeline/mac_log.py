@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import SECOND
 from flowvm.pipeline.mac_table import NO_PORT, Keys, MacTable, Numbers
 from flowvm.pipeline.ragged import Ragged
-from flowvm.pipeline.rules import SECOND
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run

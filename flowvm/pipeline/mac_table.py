@@ -12,12 +12,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import NEVER
 from flowvm.pipeline.port_shares import PortShares
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex
 from flowvm.port_settings import BridgeSettings, MacEntry
 
 NO_PORT = -1
-NEVER = np.iinfo(np.int64).max
 
 Keys = NDArray[np.uint64]
 """A VLAN and an Ethernet address each: ``vlan << 48 | address``."""

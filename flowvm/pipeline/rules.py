@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import NEVER, SECOND
 from flowvm.pipeline.subtable import NO_ENTRY
 
 if TYPE_CHECKING:
     from flowvm.pipeline.program import Rules, Statistics
 
-SECOND = 1_000_000_000
-NEVER = np.iinfo(np.int64).max
+__all__ = ["NEVER", "SECOND", "RuleColumns"]
 
 _ROOM = 16  # one sixteenth more than is needed at first, so that the first new rule is cheap
 

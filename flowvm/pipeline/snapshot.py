@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import numpy as np
 
+from flowvm.clock import SECOND
 from flowvm.flow import Flow
-from flowvm.pipeline.rules import SECOND
 from flowvm.pipeline.state import State
 
 _MILLISECOND = SECOND // 1000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from flowvm.clock import SECOND
 from flowvm.network.journey import End, Exit, Hop, Journey
 from flowvm.network.tunnels import CarriedOption, Outer
-from flowvm.pipeline.rules import SECOND
 from flowvm.report.json import trace_object
 from flowvm.report.network_text import answer_lines
 from flowvm.trace import port_label

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hypothesis import strategies as st
 
+from flowvm.clock import NEVER
 from flowvm.flow import ReservedPort
 from flowvm.pipeline.result import Result, Verdict
-from flowvm.pipeline.rules import NEVER
 from flowvm.switch import Switch
 from flowvm.testing.aiming import Target
 from flowvm.testing.candidates import Candidates, crowds

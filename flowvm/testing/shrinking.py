@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from flowvm.clock import SECOND
 from flowvm.pipeline.result import ETHERNET_HEADER
-from flowvm.pipeline.rules import SECOND
 from flowvm.testing.frames import Packet
 
 Where = Callable[[Sequence[Packet]], int | None]

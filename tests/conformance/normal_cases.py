@@ -8,6 +8,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
+from flowvm.clock import SECOND
 from flowvm.names import Ports
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
@@ -26,7 +27,6 @@ N_PORTS = 9
 LOCAL = 0xFFFE
 BRIDGE = "brn"
 VLANS = (10, 20, 30)
-SECOND = 10**9
 
 GROUPS = (
     "group_id=1,type=all,bucket=actions=output:NORMAL,"

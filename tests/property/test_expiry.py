@@ -6,12 +6,12 @@ import random
 
 import pytest
 
+from flowvm.clock import SECOND
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump
 
-SECOND = 10**9
 PACKETS = 120
 TIMEOUTS = (
     "hard_timeout=1",

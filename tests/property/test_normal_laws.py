@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flowvm.actions.base import Action
 from flowvm.actions.output import Output
+from flowvm.clock import SECOND
 from flowvm.flow import Flow, ReservedPort
 from flowvm.pipeline.assemble import with_bridge
 from flowvm.pipeline.compile import compile_flows, flow_names
@@ -26,7 +27,6 @@ from flowvm.testing import Packet, batch_of, packet_sequences, tables
 from .test_laws import PORT_NAMES, outcomes
 from .test_laws import law as usual
 
-SECOND = 10**9
 MODES = tuple(VlanMode)
 
 law = settings(usual, max_examples=20)

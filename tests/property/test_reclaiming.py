@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowvm.clock import SECOND
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline import reclaim
@@ -14,7 +15,6 @@ from tests.property.test_expiry import test_batches_of_any_size_agree
 
 __all__ = ["test_batches_of_any_size_agree"]
 
-SECOND = 10**9
 TABLES = """\
  table=0, in_port=1 actions=learn(table=1,hard_timeout=2,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],\
 output:NXM_OF_IN_PORT[]),resubmit(,1)

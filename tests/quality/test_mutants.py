@@ -15,13 +15,14 @@ import pytest
 from flowvm.actions import output, vlan
 from flowvm.actions.learning import LearnFlow
 from flowvm.actions.ttl import DecrementTtl
+from flowvm.clock import NEVER
 from flowvm.columns import Column
 from flowvm.packet import rewrite_l3
 from flowvm.pipeline import assemble, engine, learning, state
 from flowvm.pipeline.bits import ONES
 from flowvm.pipeline.engine import Run
 from flowvm.pipeline.machine import Machine
-from flowvm.pipeline.rules import NEVER, RuleColumns
+from flowvm.pipeline.rules import RuleColumns
 from flowvm.pipeline.state import State
 from flowvm.pipeline.steps import Steps
 from flowvm.pipeline.subtable import Mask

@@ -15,6 +15,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
 from flowvm.captures.replay import CaptureInput, Replayed, ReplayError, replay_captures
+from flowvm.clock import SECOND
 from flowvm.interrupts import held_interrupts
 from flowvm.packet.pcap.read import CaptureError, read_capture
 from flowvm.switch import Switch
@@ -22,7 +23,6 @@ from flowvm.text.dump import parse_dump
 from tests.unit.captures import MICRO, NANO, Captured, classic, listed
 
 EPOCH = 1_700_000_000 * 10**9
-SECOND = 10**9
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 MULTICAST = "01:00:5e:00:00:01"

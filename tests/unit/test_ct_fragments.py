@@ -6,6 +6,7 @@ from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from flowvm.clock import SECOND
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.result import Result
@@ -17,7 +18,6 @@ ip actions=ct(table=1)
 table=1,ct_state=+new actions=output:2
 table=1,priority=1 actions=output:3
 """
-SECOND = 10**9
 
 
 def switch() -> Switch:

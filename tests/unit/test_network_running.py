@@ -8,6 +8,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
+from flowvm.clock import SECOND
 from flowvm.network.journey import Fate, Journey
 from flowvm.network.model import Node
 from flowvm.network.running import Network
@@ -16,7 +17,6 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from tests.networks import bridge, cloud, interface, patch
 
-SECOND = 10**9
 DISCOVER = bytes.fromhex("ffffffffffff 525400aa0001 0800") + bytes(46)
 OFFER = bytes.fromhex("525400aa0001 525400bb0001 0800") + bytes(46)
 

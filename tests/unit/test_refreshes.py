@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from flowvm.clock import SECOND
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline import learning
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump
 
-SECOND = 10**9
 LEARN = (
     "learn(table=1,hard_timeout=10,cookie={},NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],"
     "load:1->NXM_NX_REG0[])"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from flowvm.clock import SECOND
 from flowvm.packet.frames import Frames
 from flowvm.packet.pcap.linktypes import ETHERNET, not_ethernet
 from flowvm.packet.pcap.source import Records, Window
@@ -79,4 +80,4 @@ def read_classic(window: Window) -> Iterator[Records]:
 def _records(buffer: Bytes, starts: Index, heads: Index, unit: int) -> Records:
     seconds, fraction, captured, original = heads
     frames = Frames(buffer, starts + RECORD_HEADER, captured)
-    return Records(frames, seconds * 1_000_000_000 + fraction * unit, original, unit)
+    return Records(frames, seconds * SECOND + fraction * unit, original, unit)

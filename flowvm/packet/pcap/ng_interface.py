@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowvm.clock import SECOND
 from flowvm.packet.words import U64, Bool, Index
 
 IF_TSRESOL, IF_TSOFFSET = 9, 14
 MICROSECONDS = 6
-
-SECOND = 1_000_000_000
-"""Nanoseconds."""
 
 LATEST = 2**63 // SECOND - 1
 """Seconds from the epoch, either way, that surely fit as nanoseconds in an ``int64``."""

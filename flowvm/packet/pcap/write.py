@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flowvm.clock import SECOND
 from flowvm.kernels import kernels
 from flowvm.packet.frames import TAIL, Frames
 from flowvm.packet.pcap.classic import LONGEST, MAGIC, RECORD_HEADER
@@ -19,7 +20,6 @@ from flowvm.packet.pcap.source import MICROSECOND, BinaryFile
 from flowvm.packet.words import Bytes, Index, copy_spans, overlapping
 
 _MAGIC_OF = {unit: magic for magic, (order, unit) in MAGIC.items() if order == "<"}
-_SECOND = 1_000_000_000
 
 
 class CaptureWriter:
@@ -49,8 +49,8 @@ class CaptureWriter:
         ``original_lengths`` (``int64``, (N,)) are what the packets had on the wire. Raises
         ValueError for a time that the format cannot tell: before 1970 or after 2106.
         """
-        seconds = times // _SECOND
-        rest = times - seconds * _SECOND
+        seconds = times // SECOND
+        rest = times - seconds * SECOND
         if ((seconds < 0) | (seconds > 0xFFFF_FFFF)).any():
             raise ValueError("pcap files can tell no time before 1970 or after 2106")
         heads = seconds, rest // self._resolution, frames.lengths, original_lengths
