@@ -154,7 +154,7 @@ class Hits:
     """One lookup of some packets in a table; ``rules`` is -1 for a miss.
 
     ``grown`` is how many bytes longer the packets are by then than they came in, ``freezings`` in
-    which translation of each it is.
+    which translation of each it is, ``lessons`` how many of the run's ``learned`` came before.
     """
 
     table: int
@@ -162,6 +162,7 @@ class Hits:
     rules: NDArray[np.int64]
     grown: NDArray[np.int64]
     freezings: NDArray[np.int64]
+    lessons: int
 
 
 @dataclass(frozen=True)
@@ -489,7 +490,8 @@ class Run:
         if handling is FragmentHandling.DROP:
             rules[are_parts] = NO_ENTRY
         freezings = self.emissions.freezings(packets)
-        hits = Hits(table, packets, rules, self.reentries.grown[packets], freezings)
+        grown = self.reentries.grown[packets]
+        hits = Hits(table, packets, rules, grown, freezings, len(self.learned))
         self.hits.append(hits)
         if table in self._learnable:
             wanted = self.state.program.learnable_columns

@@ -10,7 +10,7 @@ for longer only as far as no packet notices.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,12 @@ from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.mac_history import MacHistory
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.reclaim import reclaim
-from flowvm.pipeline.refreshes import Refreshes
+from flowvm.pipeline.refreshes import Refreshed, Refreshes
+from flowvm.pipeline.replacement import lost_hits
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
-from flowvm.pipeline.steps import Steps
+from flowvm.pipeline.steps import NONE, Steps
 from flowvm.pipeline.subtable import NO_ENTRY
 from flowvm.pipeline.travel import World
 
@@ -294,13 +295,15 @@ class Machine:
         Returns how many.
         """
         state = self.state
-        good = self._before_outlived(steps, steps.before_volatile())
+        good = steps.until_again(self._before_outlived(steps, steps.before_volatile()))
         seen: MacHistory | None = None
         if state.macs is not None:
             seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
             good = min(seen.fitting, seen.first_misled(steps.paths, steps.path_of[:good]))
         altered: list[Alterations] = []
-        refreshed = self._refreshes.of(state, steps.paths.learned, steps.tally(good).members)
+        refreshed: Sequence[Refreshed] | None = None
+        if not steps.teach_again(good):
+            refreshed = self._refreshes.of(state, steps.paths.learned, steps.tally(good).members)
         if refreshed is not None:
             steps.count(state, good)
             learning.refresh(state, refreshed, steps.times[steps.tally(good).last])
@@ -313,7 +316,10 @@ class Machine:
             if good < whole:
                 histories = self._histories(steps, good)
                 altered = learning.alterations(histories)
-            steps.count(state, good)
+            lost = NONE
+            if steps.teach_again(good):
+                lost = lost_hits(state, histories, steps.paths.hits, steps.path_of)
+            steps.count(state, good, lost)
             learning.apply(state, histories, steps.times)
             if altered:
                 self._refreshes.forget()

@@ -18,6 +18,7 @@ from flowvm.flow import ReservedPort
 from flowvm.pipeline.engine import Run, TimeoutCut
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.ragged import Ragged
+from flowvm.pipeline.replacement import cookies_vary, teaching_again
 from flowvm.pipeline.result import Verdict
 from flowvm.pipeline.state import State
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask, bring_together
@@ -35,7 +36,9 @@ class Paths:
     ``consulted_macs`` and ``sightings`` are those in the MAC table, and what it is taught
     (:mod:`flowvm.pipeline.mac_log`).
     ``steps`` are what else than output the datapath does (:mod:`flowvm.pipeline.recirculation`).
-    ``hits`` and ``group_hits`` say by how many bytes packets have ``grown`` when they are counted.
+    ``hits`` and ``group_hits`` say by how many bytes packets have ``grown`` when they are counted,
+    ``hits`` also how many ``lessons`` there were before, and if it was ``again``: in a translation
+    after the first.
     """
 
     verdict: NDArray[np.int8]
@@ -94,6 +97,16 @@ class Paths:
         ports, which = np.unique(self.emissions["port"], return_inverse=True)
         return ports, which
 
+    @cached_property
+    def teach_again(self) -> NDArray[np.bool_]:
+        """Which of them teach some flow more than once."""
+        return teaching_again(self.learned, len(self))
+
+    @cached_property
+    def cookies_vary(self) -> bool:
+        """Whether what they teach could change the cookie of a flow more than once."""
+        return cookies_vary(self.learned)
+
     def plain(self) -> NDArray[np.bool_]:
         """Which of them change nothing but counters."""
         plain = ~self.volatile
@@ -134,7 +147,15 @@ def _hits(run: Run, n: int) -> Ragged:
     grown = np.concatenate([none, *(h.grown for h in found)])
     freezings = np.concatenate([none, *(h.freezings for h in found)])
     stands = (rules >= 0) & run.emissions.happened(packets, freezings)
-    return Ragged.of(packets[stands], n, rule=rules[stands], grown=grown[stands])
+    lessons = np.repeat([h.lessons for h in found], [len(h.packets) for h in found])
+    return Ragged.of(
+        packets[stands],
+        n,
+        rule=rules[stands],
+        grown=grown[stands],
+        lessons=lessons[stands].astype(np.int64),
+        again=freezings[stands] > 0,
+    )
 
 
 def _group_hits(run: Run, n: int) -> Ragged:

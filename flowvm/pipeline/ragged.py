@@ -62,6 +62,13 @@ class Ragged:
         """The owner of every entry."""
         return np.repeat(np.arange(len(self.starts) - 1), self.counts)
 
+    def without(self, entries: NDArray[np.int64]) -> Ragged:
+        """The same, but for ``entries``."""
+        kept = np.ones(int(self.starts[-1]), bool)
+        kept[entries] = False
+        starts = np.concatenate([[0], np.cumsum(kept)])[self.starts]
+        return Ragged(starts, {name: some[..., kept] for name, some in self.columns.items()})
+
     def extended(self, other: Ragged) -> Ragged:
         """These owners, and then those of ``other``."""
         return Ragged(

@@ -225,16 +225,27 @@ class State:
 
         So ``ofproto_flow_mod_init_for_learn`` tells a refresh from a change.
         """
-        rules = self.rules
-        maker = int(rules.made_by[rule])
-        flags = self.templates[maker].flags if maker >= 0 else self.program.flows[rule].flags
+        one = np.array([rule])
         return (
-            int(rules.idle_timeout[rule]) == template.idle_timeout
-            and int(rules.hard_timeout[rule]) == template.hard_timeout
-            and int(rules.cookie[rule]) == template.cookie
-            and set(flags) == set(template.flags)
-            and bool(self.acts_as(np.array([rule]), content)[0])
+            int(self.rules.cookie[rule]) == template.cookie
+            and bool(self.has_attributes(one, template)[0])
+            and bool(self.acts_as(one, content)[0])
         )
+
+    def has_attributes(
+        self, rules: NDArray[np.int64], template: LearnTemplate
+    ) -> NDArray[np.bool_]:
+        """Whether each rule has timeouts, flags and importance as if ``template`` had made it."""
+        same: NDArray[np.bool_] = self.rules.idle_timeout[rules] == template.idle_timeout
+        same &= self.rules.hard_timeout[rules] == template.hard_timeout
+        wanted = set(template.flags), 0
+        for position in np.flatnonzero(same).tolist():
+            rule = int(rules[position])
+            maker = int(self.rules.made_by[rule])
+            flow = self.program.flows[rule] if maker < 0 else None
+            flags = self.templates[maker].flags if flow is None else flow.flags
+            same[position] = (set(flags), flow.importance if flow else 0) == wanted
+        return same
 
     def learned_shape(self, number: int) -> LearnedShape:
         """The shape of that number, which must be one of a learn template."""

@@ -15,6 +15,7 @@ from flowvm.pipeline.ragged import Ragged, ranges
 from flowvm.pipeline.state import State
 
 Numbers = NDArray[np.int64]
+NONE: Numbers = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,27 @@ class Steps:
             self._tally = Tally.of(self.path_of[:good], self.lengths[:good], len(self.paths))
         return self._tally
 
-    def count(self, state: State, good: int) -> None:
-        """Credit the rules that the first ``good`` packets hit."""
+    def teach_again(self, good: int) -> bool:
+        """Whether one of the first ``good`` packets teaches some flow more than once."""
+        if not self.paths.learned:
+            return False
+        return bool(self.tally(good).members[self.paths.teach_again].any())
+
+    def until_again(self, good: int) -> int:
+        """How many of the first ``good`` packets there are up to one that may lose other hits.
+
+        That is the first to teach a flow more than once, if cookies vary: the packets after it may
+        find another one.
+        """
+        if not (self.teach_again(good) and self.paths.cookies_vary):
+            return good
+        return 1 + int(np.argmax(self.paths.teach_again[self.path_of[:good]]))
+
+    def count(self, state: State, good: int, lost: Numbers = NONE) -> None:
+        """Credit the rules that the first ``good`` packets hit, but for the ``lost`` hits."""
         tally, hits, rules = self.tally(good), self.paths.hits, state.rules
+        if len(lost):
+            hits = hits.without(lost)
         credit(hits, tally, self.times, (rules.n_packets, rules.n_bytes, rules.used))
         if state.groups is not None:
             taken = np.flatnonzero(tally.members)
