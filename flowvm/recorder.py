@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+
+from numpy import ndarray
 
 from flowvm.actions.base import Action, Operation, Subfield, Unsupported
 from flowvm.actions.debug import UnrollXlate
@@ -30,6 +33,7 @@ from flowvm.report.headers import format_packet
 from flowvm.text.canonical import canonical_match
 from flowvm.text.format import format_actions, format_learned, format_match
 from flowvm.text.values import nxm_name
+from flowvm.tlv_map import TlvMap
 
 UNCHANGED = "unchanged"
 
@@ -120,12 +124,10 @@ class StepRecorder:
 
     def final_flow(self) -> str:
         """Its headers when the pipeline was through, or "unchanged"."""
-        run = self._run
-        if run is None or all(
-            now[0] == before[0] for now, before in zip(run.columns, run.original, strict=True)
-        ):
+        if self._run is None:
             return UNCHANGED
-        return self.format([int(column[0]) for column in run.columns])
+        before, now = ([*map(ndarray.item, key)] for key in (self._run.original, self._run.columns))
+        return UNCHANGED if now == before else self.format(now)
 
     def format(self, columns: list[int]) -> str:
         """Headers of the packet, with ``recirc_id`` as it is told."""
@@ -313,17 +315,26 @@ def match_text(match: Match, state: State) -> str:
     A match on a tunnel option without a place is left as the dump has it. Ports keep their names.
     """
     names = state.program.names
+    named = tuple(
+        term for term in match.terms if isinstance(term, FieldMatch) and isinstance(term.value, str)
+    )
+    ports = tuple(names.ports[str(term.value)] for term in named)
+    return _match_text(match, named, ports, names.tlv_map)
+
+
+@lru_cache(1 << 10)
+def _match_text(
+    match: Match, named: tuple[FieldMatch, ...], ports: tuple[int, ...], tlv_map: TlvMap
+) -> str:
+    numbers = {str(term.value): port for term, port in zip(named, ports, strict=True)}
     try:
-        terms = canonical_match(match.words(names.ports, names.tlv_map), names.tlv_map).terms
+        terms = canonical_match(match.words(numbers, tlv_map), tlv_map).terms
     except ValueError:
         return format_match(match)
-    named = [
-        term for term in match.terms if isinstance(term, FieldMatch) and isinstance(term.value, str)
-    ]
     return format_match(Match(tuple(_with_name(term, named) for term in terms)))
 
 
-def _with_name(term: MatchTerm, named: list[FieldMatch]) -> MatchTerm:
+def _with_name(term: MatchTerm, named: Sequence[FieldMatch]) -> MatchTerm:
     if isinstance(term, FieldMatch):
         for other in named:
             if other.field == term.field:

@@ -40,6 +40,8 @@ class Sink:
 
     def part(self, start: int, stop: int) -> Sink:
         """A view of packets ``start`` to ``stop``."""
+        if (start, stop) == (0, self.columns.shape[1]):
+            return self
         layout = None if self.layout is None else self.layout.part(start, stop)
         return Sink(self.columns[:, start:stop], self.wanted, layout)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,14 @@ class Emissions:
     :class:`Reason`; ``table`` and ``cookie`` those of the flow that sent a packet to the
     controller; ``options`` the number of what else goes to the controller, 0 for nothing
     (:meth:`flowvm.pipeline.result.Result.packet_in`). ``header`` gives a column of the packets'
-    keys as they leave.
+    keys as they leave, ``tunnelled`` the columns of tunnel metadata that need not be zero then.
     """
 
     packet: NDArray[np.int64]
     port: NDArray[np.int64]
     frames: Frames
     header: Header
+    tunnelled: Callable[[], Collection[Column]]
     reason: NDArray[np.int8]
     table: NDArray[np.int32]
     cookie: NDArray[np.uint64]
@@ -64,11 +66,13 @@ class Emissions:
 
     def tunnel(self) -> dict[Column, NDArray[np.uint64]]:
         """The columns of tunnel metadata in which any of them has something as it leaves."""
-        found = {column: self.header(column) for column in _TUNNEL}
+        found = {column: self.header(column) for column in self.tunnelled()}
         return {column: words for column, words in found.items() if np.count_nonzero(words)}
 
     def shifted(self, first: int) -> Emissions:
         """The same, with packets counted from ``first``."""
+        if not first:
+            return self
         return replace(self, packet=self.packet + first)
 
     @classmethod
@@ -82,6 +86,7 @@ class Emissions:
             numbers,
             Frames.of([]),
             lambda _: words,
+            tuple,
             np.zeros(0, np.int8),
             tables,
             words,
@@ -95,6 +100,7 @@ class Emissions:
             self.port[entries],
             self.frames.take(entries),
             lambda column: self.header(column)[entries],
+            self.tunnelled,
             self.reason[entries],
             self.table[entries],
             self.cookie[entries],
@@ -116,6 +122,7 @@ class Emissions:
             joined("port"),  # type: ignore[arg-type]
             Frames.concatenate([part.frames for part in parts]),
             lambda column: np.concatenate([part.header(column) for part in parts]),
+            lambda: sorted(set(chain(*(part.tunnelled() for part in parts)))),
             *(joined(name) for name in names),  # type: ignore[arg-type]
         )
 
@@ -153,6 +160,7 @@ class Delivery:
             column["port"],
             frames,
             partial(self._header, packets=packets, commits=column["commit"]),
+            self._tunnelled,
             column["reason"],
             column["table"],
             column["cookie"],
@@ -174,6 +182,10 @@ class Delivery:
             written = self.commits["header"][row, at] & mask
             values[changed] = values[changed] & ~mask | written
         return values
+
+    def _tunnelled(self) -> Collection[Column]:
+        filled = set(np.flatnonzero(self.columns[_TUNNEL].any(axis=1)).tolist())
+        return [c for i, c in enumerate(_TUNNEL) if i in filled or c in self._row_of]
 
     @cached_property
     def _row_of(self) -> dict[int, int]:

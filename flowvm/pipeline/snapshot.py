@@ -54,7 +54,8 @@ def flow_of(state: State, rule: int) -> Flow:
         subtable = state.learned[maker.target]
         key = subtable.index.keys[:, int(np.flatnonzero(subtable.heads == rule)[0])].tolist()
         flow = maker.flow((), key, ())
-    return flow.replace(**_acting_now(state, rule), cookie=int(state.rules.cookie[rule]))
+    acting, cookie = _acting_now(state, rule), int(state.rules.cookie[rule])
+    return flow.replace(**acting, cookie=cookie) if acting or flow.cookie != cookie else flow
 
 
 def _acting_now(state: State, rule: int) -> dict[str, object]:

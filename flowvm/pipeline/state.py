@@ -200,18 +200,21 @@ class State:
 
     def template(self, operation: LearnFlow) -> LearnTemplate:
         """What flows learned by ``operation`` have in common, worked out once."""
-        if operation not in self._template_of:
+        template = self._template_of.get(operation)
+        if template is None:
             template = operation.template(len(self.templates))
             self.templates.append(template)
             self._template_of[operation] = template
-        return self._template_of[operation]
+        return template
 
     def shape_of(self, operations: tuple[Operation, ...], widths: tuple[int, ...]) -> int:
         """The number of the shape of learned rules with these operations."""
-        if operations not in self._learned_shapes:
+        number = self._learned_shapes.get(operations)
+        if number is None:
+            number = len(self.shapes)
             self.shapes.append(LearnedShape(operations, widths))
-            self._learned_shapes[operations] = len(self.shapes) - 1
-        return self._learned_shapes[operations]
+            self._learned_shapes[operations] = number
+        return number
 
     def has_room(self, template: LearnTemplate, pending: int) -> bool:
         """Whether ``limit`` lets one more flow be learned, ``pending`` others just having been."""

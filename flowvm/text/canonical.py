@@ -35,6 +35,13 @@ Words = Mapping[Column, tuple[int, int]]
 """(value, mask) of each column; a column that is absent is not matched."""
 
 
+_Skeleton = tuple[tuple[Column, int, int], ...]
+"""Column, value and mask; values that do not decide which terms there are, are left out."""
+
+_Outline = tuple[tuple[MatchTerm | str, Bits | None], ...]
+"""Terms, and where the values are of those that are yet to be filled in."""
+
+
 class _Matched(dict[Column, tuple[int, int]]):
     """Words, and in which columns they are."""
 
@@ -94,7 +101,10 @@ def format_words(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> str:
 
     Other than a Match, it can show inner VLAN tags and MPLS labels.
     """
-    return ",".join(map(_shown, _terms(words, tlv_map)))
+    return ",".join(
+        _shown(_filled(term, bits, words)) if bits else str(term)
+        for term, bits in _texts(_skeleton(words), tlv_map)
+    )
 
 
 def _shown(term: MatchTerm | str) -> str:
@@ -149,26 +159,32 @@ def _whole(words: _Matched, *spellings: str) -> Iterator[FieldMatch]:
 
 def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
     """The terms of the match on ``words``. Flows that differ in values only have the same."""
-    outline = _outline(
-        tuple(
-            (column, 0 if column in _PLAIN else value, mask)
-            for column, (value, mask) in words.items()
-        ),
-        tlv_map,
+    for term, bits in _outline(_skeleton(words), tlv_map):
+        yield _filled(term, bits, words) if bits else term
+
+
+def _skeleton(words: Words) -> _Skeleton:
+    return tuple(
+        (column, 0 if column in _PLAIN else value, mask) for column, (value, mask) in words.items()
     )
-    for term, bits in outline:
-        if bits is None:
-            yield term
-        else:
-            assert isinstance(term, FieldMatch)
-            value = _get(words, bits)[0] & term.mask
-            yield FieldMatch(term.field, value, term.mask, term.spelling)
+
+
+def _filled(term: MatchTerm | str, bits: Bits, words: Words) -> FieldMatch:
+    """The term with the value that ``words`` have for it."""
+    assert isinstance(term, FieldMatch)
+    value = _get(words, bits)[0] & term.mask
+    return FieldMatch(term.field, value, term.mask, term.spelling)
 
 
 @lru_cache(1 << 10)
-def _outline(
-    words: tuple[tuple[Column, int, int], ...], tlv_map: TlvMap
-) -> tuple[tuple[MatchTerm | str, Bits | None], ...]:
+def _texts(words: _Skeleton, tlv_map: TlvMap) -> _Outline:
+    """The same as :func:`_outline`, with the text of each term that is complete."""
+    outline = _outline(words, tlv_map)
+    return tuple((term if bits else _shown(term), bits) for term, bits in outline)
+
+
+@lru_cache(1 << 10)
+def _outline(words: _Skeleton, tlv_map: TlvMap) -> _Outline:
     """The terms for words of which those in ``_PLAIN`` are yet to be filled in.
 
     With each of these terms comes where its value is.
