@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowvm.cli.inputs import read_switch
+from flowvm.cli.bridge import BridgeOptions
 from flowvm.cli.options import Flows, Lenient, Ports, TlvMap
 
 
@@ -34,7 +34,7 @@ def bench(
 
     The packets are made up: aimed at the flows' own matches, so that most tables are reached.
     """
-    switch = read_switch(flows, ports, lenient=lenient, tlv_map=tlv_map)
+    switch = BridgeOptions(ports=ports, tlv_map=tlv_map).switch(flows, lenient=lenient)
 
     from flowvm.benchmark import run_benchmark
 

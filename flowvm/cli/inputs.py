@@ -1,21 +1,16 @@
-"""Reading what commands are given: flows and ports."""
+"""Reading what commands are given: flows, ports and maps of options."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from flowvm.bulk.read import BulkDump
-    from flowvm.names import Names
-    from flowvm.port_settings import BridgeSettings, MacEntry
-    from flowvm.switch import Switch
     from flowvm.text.dump import Dump
     from flowvm.text.errors import FlowSyntaxError
-    from flowvm.text.meters import MeterConfig
     from flowvm.tlv_map import TlvMap
 
 STDIN = "-"
@@ -75,105 +70,6 @@ def read_ports(source: str | None) -> Mapping[str, int] | None:
     text = read_text(source)
     with syntax_errors():
         return parse_show(text, file=label(source))
-
-
-def read_switch(
-    flows: str,
-    ports: str | None,
-    *,
-    lenient: bool = False,
-    groups: str | None = None,
-    meters: str | None = None,
-    connections: str | None = None,
-    vsctl: str | None = None,
-    fdb: str | None = None,
-    tlv_map: str | None = None,
-    nat_basis: str | None = None,
-) -> Switch:
-    """The switch that a dump makes with what describes all else of the bridge."""
-    from flowvm.switch import Switch
-
-    others = {"groups": groups, "meters": meters, "connections": connections}
-    others |= {"VLANs": vsctl, "MAC addresses": fdb}
-    read = [flows, ports, tlv_map]
-    for what, source in others.items():
-        if source == STDIN in read:
-            raise InputError(f"flowvm: {what} and flows cannot both come from standard input")
-        read.append(source)
-    program = read_compiled(flows, ports, lenient=lenient, tlv_map=tlv_map).program
-    if groups is not None:
-        from flowvm.pipeline.compile_groups import with_groups
-
-        dump = read_dump(groups, lenient=lenient)
-        program = with_groups(program, dump.groups, dump.group_stats)
-    if meters is not None:
-        program = replace(program, meters=read_meters(meters))
-    if vsctl is not None:
-        from flowvm.pipeline.assemble import with_bridge
-
-        program = with_bridge(program, read_bridge(vsctl, ports, program.names))
-    switch = Switch.of(program)
-    if fdb is not None:
-        switch.load_macs(read_macs(fdb, vsctl, program.names))
-    if connections is not None:
-        text = read_text(connections)
-        with syntax_errors():
-            switch.track(text, file=label(connections))
-    if nat_basis is not None:
-        switch.nat_basis = _number(nat_basis, "--nat-basis")
-    return switch
-
-
-def _number(text: str, option: str) -> int:
-    """A number of 32 bits that an option gives."""
-    from flowvm.text.errors import WordError
-    from flowvm.text.values import parse_number
-
-    try:
-        return parse_number(text, 32)
-    except WordError as error:
-        raise InputError(f"flowvm: {option}: {error.problem}") from None
-
-
-def read_meters(source: str) -> tuple[MeterConfig, ...]:
-    """The meters that an ``ovs-ofctl dump-meters`` describes."""
-    from flowvm.text.meters import parse_meters
-
-    text = read_text(source)
-    with syntax_errors():
-        return parse_meters(text, file=label(source))
-
-
-def read_bridge(source: str, ports: str | None, names: Names) -> BridgeSettings:
-    """What an ``ovs-vsctl show`` says of the bridge with the ports of ``names``."""
-    from flowvm.flow import ReservedPort
-    from flowvm.text.vsctl_show import parse_vsctl_show
-
-    if ports is None:
-        raise InputError("flowvm: --vsctl needs --ports, which tells the numbers of the ports")
-    text = read_text(source)
-    with syntax_errors():
-        bridges = parse_vsctl_show(text, file=label(source))
-    wanted = names.port_name(ReservedPort.LOCAL)
-    for bridge in bridges:
-        if bridge.name == wanted:
-            return bridge.numbered(names.ports).settings
-    known = ", ".join(bridge.name for bridge in bridges)
-    raise InputError(
-        f"flowvm: {label(source)} does not tell of the bridge that --ports describes: its local "
-        f"port is {wanted}, the bridges are {known}"
-    )
-
-
-def read_macs(source: str, vsctl: str | None, names: Names) -> tuple[MacEntry, ...]:
-    """The MAC table that a ``fdb/show`` printed."""
-    from flowvm.text.fdb import parse_fdb
-
-    if vsctl is None:
-        raise InputError("flowvm: --fdb needs --vsctl: without it NORMAL is not executed")
-    text = read_text(source)
-    with syntax_errors():
-        return parse_fdb(text, names.ports, file=label(source))
 
 
 def read_tlv_map(source: str | None) -> TlvMap | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowvm.cli.inputs import STDIN, InputError, label, read_switch, refuse
+from flowvm.cli.bridge import BridgeOptions
+from flowvm.cli.inputs import STDIN, InputError, label, refuse
 from flowvm.cli.options import (
     Connections,
     Fdb,
@@ -119,9 +120,12 @@ def replay(
     Learned flows, timeouts and counters carry over from packet to packet. "-" stands for standard
     input or output.
     """
+    bridge = BridgeOptions(
+        ports=ports, tlv_map=tlv_map, groups=groups, meters=meters,
+        conntrack=conntrack, vsctl=vsctl, fdb=fdb, nat_basis=nat_basis,
+    )  # fmt: skip
     if nodes:
-        refuse("--node", ports=ports, groups=groups, meters=meters, vsctl=vsctl, fdb=fdb)
-        refuse("--node", conntrack=conntrack, nat_basis=nat_basis)
+        bridge.refuse("--node")
         refuse("--node", tunnel=tunnel, dump_after=dump_after)
         if flows is not None:
             raise InputError("flowvm: with --node there are no FLOWS")
@@ -135,23 +139,11 @@ def replay(
     refuse("FLOWS, only with --node", link=links)
     if flows is None:
         raise typer.BadParameter("FLOWS is missing")
-    read = partial(
-        read_switch,
-        flows,
-        ports,
-        lenient=lenient,
-        groups=groups,
-        meters=meters,
-        connections=conntrack,
-        vsctl=vsctl,
-        fdb=fdb,
-        tlv_map=tlv_map,
-        nat_basis=nat_basis,
-    )
-    files = (flows, ports, groups, meters, conntrack, vsctl, fdb, tlv_map)
+    read = partial(bridge.switch, flows, lenient=lenient)
+    from_stdin = flows == STDIN or bridge.read_stdin()
     if captures and out is not None:
         refuse("--in", events=events, out_events=out_events, dump_after=dump_after)
-        if STDIN in files and any(text.endswith(f"={STDIN}") for text in captures):
+        if from_stdin and any(text.endswith(f"={STDIN}") for text in captures):
             raise InputError("flowvm: a capture and flows cannot both come from standard input")
         from flowvm.cli.replay_captures import replay_captures
 
@@ -160,7 +152,7 @@ def replay(
     elif events is not None and out_events is not None:
         captures_only = {"in": captures, "tunnel": tunnel, "out": out, "start": start}
         refuse("--events", **captures_only, until=until, json=as_json or None)
-        if events == STDIN in files:
+        if from_stdin and events == STDIN:
             raise InputError("flowvm: events and flows cannot both come from standard input")
         _replay_events(read, events, out_events, dump_after)
     else:

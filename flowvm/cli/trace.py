@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from flowvm.cli.inputs import InputError, read_switch, refuse, syntax_errors
+from flowvm.cli.bridge import BridgeOptions
+from flowvm.cli.inputs import InputError, refuse, syntax_errors
 from flowvm.cli.options import (
     Connections,
     Fdb,
@@ -87,9 +88,13 @@ def trace(
     For example: flowvm trace example:br-tun in_port=2,tun_id=0x1,icmp,dl_dst=52:54:00:5e:10:01,
     or flowvm trace --node compute=DIR --node network=DIR --from compute:tap0 icmp,dl_dst=...
     """
+    bridge = BridgeOptions(
+        ports=ports, tlv_map=tlv_map, groups=groups, meters=meters,
+        conntrack=conntrack, vsctl=vsctl, fdb=fdb, nat_basis=nat_basis,
+    )  # fmt: skip
     if nodes:
-        refuse("--node", in_port=in_port, ports=ports, groups=groups, meters=meters, vsctl=vsctl)
-        refuse("--node", fdb=fdb, conntrack=conntrack, ct_next=ct_next, nat_basis=nat_basis)
+        bridge.refuse("--node")
+        refuse("--node", in_port=in_port, ct_next=ct_next)
         if br_flow:
             raise InputError("flowvm: with --node there are no FLOWS, only BR_FLOW")
         from flowvm.cli.trace_network import trace_network
@@ -108,18 +113,7 @@ def trace(
 
     packet = br_flow if frame is None else frame_bytes(frame)
     port = _port(in_port)
-    switch = read_switch(
-        flows,
-        ports,
-        lenient=lenient,
-        groups=groups,
-        connections=conntrack,
-        meters=meters,
-        vsctl=vsctl,
-        fdb=fdb,
-        tlv_map=tlv_map,
-        nat_basis=nat_basis,
-    )
+    switch = bridge.switch(flows, lenient=lenient)
     try:
         with syntax_errors("BR_FLOW"):
             answer = switch.trace(

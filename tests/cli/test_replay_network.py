@@ -166,6 +166,7 @@ def test_events(flowvm: Run, tmp_path: Path) -> None:
         (["--in", f"compute:{QVO}=nofile", "--out", "x"], "nofile: No such file"),
         ([], "give --in and --out, or --events and --out-events"),
         (["--tunnel", "1:tun_id=1"], "--tunnel does not go with --node"),
+        (["--tlv-map", "x"], "--tlv-map does not go with --node"),
         (
             ["--events", "x", "--out-events", "y", "--start", "1"],
             "--start does not go with --events",

@@ -180,6 +180,10 @@ def test_frames_and_times(flowvm: Run) -> None:
             'there is no interface "eth7" on a bridge of network; did you mean "eth2"?',
         ),
         ([*nodes("gre"), "--from", VM, DISCOVER, "--in-port", "1"], "--in-port does not go with"),
+        (
+            [*nodes("gre"), "--from", VM, DISCOVER, "--tlv-map", "x"],
+            "--tlv-map does not go with --node",
+        ),
         ([*nodes("gre"), "--from", VM, "a", "b"], "with --node there are no FLOWS, only BR_FLOW"),
         (["example:br-tun", DISCOVER, "--from", VM], "--from does not go with FLOWS"),
         (
