@@ -43,13 +43,6 @@ N_PORTS = 8
 SHARE = 0.9
 """Of the rules that may be reached, so many must be hit at least."""
 
-UNSUPPORTED = re.compile(
-    r"controller\(.*\bpause\)"
-    r"|ct of a fragment"
-    r"|nat to a connection's own addresses after its end"
-)
-"""The reasons for which packets of the dumps may stop as unsupported; none other may come up."""
-
 Fields = Mapping[str, int]
 
 
@@ -192,7 +185,7 @@ def test_flowvm_does_as_open_vswitch_with(capture: Capture, captures: Path, brid
     _report(capture, loaded, found)
     assert found.hits.keys() <= found.reachable
     assert len(found.hits) >= SHARE * len(found.reachable)
-    assert all(UNSUPPORTED.match(reason) for reason in found.unsupported), found.unsupported
+    assert not found.unsupported
 
 
 def _differences(
