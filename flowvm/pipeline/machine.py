@@ -38,6 +38,11 @@ from flowvm.pipeline.travel import World
 
 MAX_CHUNK = 32_768
 MILLISECOND = 1_000_000
+MAX_CACHES = 64
+"""From so many states of a translation paths are remembered; then they are forgotten."""
+
+_Limits = tuple[int, int, bool]
+"""Depth and resubmits of a translation that a packet comes by, and if it is in the middle of it."""
 
 
 class Machine:
@@ -51,6 +56,7 @@ class Machine:
         self._max_chunk = max_chunk
         self._n_run = 0
         self._cache = PathCache(state.program.key)
+        self._caches: dict[_Limits | None, PathCache] = {None: self._cache}
         self._refreshes = Refreshes()
         self._ct_next: deque[int] | None = None
         self._entry: Entry | None = None
@@ -90,14 +96,24 @@ class Machine:
             if self._n_run > WORTHWHILE:
                 load()
         if reclaim(self.state):
-            self._cache = PathCache(self.state.program.key)
+            self._caches.clear()
             self._refreshes.forget()
+        self._cache = self._cache_for(entry)
         stretches: list[Stretch] = []
         for first in range(0, len(batch), self._max_chunk):
             stretches += self._chunk(
                 batch, first, min(first + self._max_chunk, len(batch)), recorder
             )
         return Result(batch, stretches, self.state)
+
+    def _cache_for(self, entry: Entry | None) -> PathCache:
+        """The paths of packets that come in so, which may end at limits where others do not."""
+        limits = None if entry is None else (entry.depth, entry.resubmits, entry.nested)
+        if limits not in self._caches:
+            if len(self._caches) > MAX_CACHES:
+                self._caches.clear()
+            self._caches[limits] = PathCache(self.state.program.key)
+        return self._caches[limits]
 
     def _chunk(
         self, batch: PacketBatch, first: int, last: int, recorder: Recorder | None
@@ -106,7 +122,7 @@ class Machine:
         lengths = batch.frames.lengths[first:last]
         counted = self._counted(lengths)
         times = batch.times[first:last]
-        if recorder is None and self._entry is None:
+        if recorder is None:
             numbers = self._cache.number(columns)
         else:
             numbers = np.full(last - first, NO_ENTRY, np.int64)
@@ -149,8 +165,10 @@ class Machine:
         removed = self.state.advance(now)
         if len(removed):
             self._refreshes.forget()
-        self._cache.drop_through(removed, self.state)
-        self._cache.drop_consulting(self.state.expire_macs())
+        macs = self.state.expire_macs()
+        for cache in self._caches.values():
+            cache.drop_through(removed, self.state)
+            cache.drop_consulting(macs)
 
     def _until_expiry(self, times: NDArray[np.int64]) -> int:
         """How many packets, from the first on, come before anything can expire that matters.
@@ -195,7 +213,7 @@ class Machine:
         ethernet = columns[PACKET_TYPE_BITS.column] >> np.uint64(PACKET_TYPE_BITS.shift) == 0
         short = (lengths < ETHERNET_HEADER) & ethernet
         unlike = short.any() or not ethernet.all()
-        if recorder is not None or self._entry is not None or unlike:
+        if recorder is not None or unlike:
             # Such packets are no example for others that agree with them in all headers.
             run = Run(self.state, list(columns), recorder, self._entry)
             run.halted[short] = True
@@ -209,9 +227,13 @@ class Machine:
         if len(unknown):
             _, first = np.unique(numbers[unknown], return_index=True)
             examples = np.sort(unknown[first])
-            run = Run(self.state, self._examples(columns, examples))
+            run = Run(self.state, self._examples(columns, examples), entry=self._entry)
             run.run()
-            cache.remember(numbers[examples], Paths.of(run))
+            paths = Paths.of(run)
+            if self._entry is not None and len(paths.steps["step"]):
+                # What comes after the datapath's steps does not come in so any more.
+                return paths, np.zeros(1, np.int64)
+            cache.remember(numbers[examples], paths)
             path_of = cache.paths_of(numbers)
         assert cache.paths is not None
         return cache.paths, path_of
@@ -328,7 +350,9 @@ class Machine:
         if state.macs is not None and seen is not None:
             if good < seen.n:
                 seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
-            self._cache.drop_consulting(seen.apply(state.macs, steps.times))
+            macs = seen.apply(state.macs, steps.times)
+            for cache in self._caches.values():
+                cache.drop_consulting(macs)
         for cut in steps.paths.cuts:
             self._cut_timeouts(steps, good, cut)
         state.now = max(state.now, int(steps.times[good - 1]))
@@ -377,12 +401,12 @@ class Machine:
 
     def _forget(self, altered: Alterations) -> None:
         """Forget the paths that would be different now."""
-        if self._cache.paths is None:
-            return
-        paths, _ = self._misleading(self._cache.paths, altered)
-        gone = np.zeros(len(self._cache.paths), bool)
-        gone[paths] = True
-        self._cache.drop(gone)
+        for cache in self._caches.values():
+            if cache.paths is not None:
+                paths, _ = self._misleading(cache.paths, altered)
+                gone = np.zeros(len(cache.paths), bool)
+                gone[paths] = True
+                cache.drop(gone)
 
     def _cut_timeouts(self, steps: Steps, good: int, cut: TimeoutCut) -> None:
         rules = self.state.rules

@@ -296,3 +296,43 @@ def test_connection_tracking_of_two_bridges_in_turn_is_not_guessed() -> None:
     journey = network.trace(Place("n", "br-a", 9), packet(datagram))
     told = [end.text for end in journey.ends() if end.fate is Fate.UNSUPPORTED]
     assert told == ["ct of br-b before further ct of br-a"]
+
+
+def _with_deep_way(other: str) -> Network:
+    """Packets of port 1 come to br-b straight, those of port 3 after 60 calls to lower tables."""
+    ways = ["in_port=1 actions=output:2", "in_port=3 actions=resubmit(,61)"]
+    ways += [f"table={table} actions=resubmit(,{table - 1})" for table in range(61, 1, -1)]
+    here = bridge(
+        "br-a",
+        "\n".join([*ways, "table=1 actions=output:2"]),
+        interface("t", 1, "dummy"),
+        patch("a2", 2, "b2"),
+        interface("v", 3, "dummy"),
+    )
+    there = bridge("br-b", other, interface("u", 1, "dummy"), patch("b2", 2, "a2"))
+    return Network([Node("n", (here, there))])
+
+
+def test_limits_count_though_the_way_is_known() -> None:
+    """A packet ends at a limit where one like it, which came by a shorter way, went on."""
+    calls = [f"table={table} actions=resubmit(,{table - 1})" for table in range(6, 1, -1)]
+    flows = ["table=0 actions=resubmit(,6)", *calls, "table=1 actions=output:1"]
+    network = _with_deep_way("\n".join(flows))
+    for _ in range(2):
+        assert came_to(network.send(Place("n", "br-a", 1), packet(DISCOVER)))
+        journey = network.send(Place("n", "br-a", 3), packet(DISCOVER))
+        assert [end.text for end in journey.ends()] == ["Recursion too deep"]
+
+
+def test_lessons_hold_for_packets_of_all_ways() -> None:
+    """What a packet teaches that came by one way, one that comes by another meets."""
+    learn = "learn(table=1,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:1->NXM_NX_REG1[])"
+    flows = f"table=0 actions={learn},resubmit(,1)\ntable=1,priority=0 actions=output:1"
+    network = _with_deep_way(flows)
+    for port in (1, 3):
+        assert came_to(network.send(Place("n", "br-a", port), packet(OFFER)))
+    network.send(
+        Place("n", "br-a", 3), packet(bytes.fromhex("02" * 6 + "525400aa0001") + OFFER[12:])
+    )
+    for port in (1, 3):
+        assert not came_to(network.send(Place("n", "br-a", port), packet(OFFER)))
