@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.conformance.matrix_guard import MatrixGuard
 from tests.oracle import Bridge, OpenVSwitch, UnixctlError, why_unavailable
+
+# How long an example takes tells of the machine, not of flowvm.
+settings.register_profile("flowvm", deadline=None)
+settings.load_profile("flowvm")
 
 
 def _captures() -> Path:

@@ -75,7 +75,7 @@ LISTS = {
     "nsh before arp": "arp actions=output:3,decap(),encap(nsh),output:2",
     "no field of ethernet": "actions=decap(),resubmit(,1)\n"
     "table=1 actions=set_field:1:2:3:4:5:6->eth_dst,load:0x1001->NXM_OF_VLAN_TCI[],"
-    "mod_dl_src:1:2:3:4:5:6,CONTROLLER:65535",
+    "mod_dl_src:1:2:3:4:5:6,CONTROLLER:65535,goto_table:2",
     "mpls": "actions=encap(mpls),set_mpls_label(77),set_mpls_ttl(3),encap(ethernet),output:2",
     "mpls twice": "actions=encap(mpls_mc),set_mpls_label(77),encap(mpls),set_mpls_ttl(3),"
     "encap(ethernet),set_field:1:2:3:4:5:6->eth_src,output:3",
