@@ -178,12 +178,16 @@ class Consulted:
 
 @dataclass(frozen=True)
 class TimeoutCut:
-    """``fin_timeout`` took effect on ``rules`` because of ``packets``; seconds, 0 for no change."""
+    """``fin_timeout`` took effect on ``rules`` because of ``packets``; seconds, 0 for no change.
+
+    ``lessons`` is how many ``learn`` actions had run before.
+    """
 
     packets: Packets
     rules: NDArray[np.int64]
     idle_timeout: int
     hard_timeout: int
+    lessons: int
 
     def shifted(self, first: int) -> TimeoutCut:
         """The same, with packets counted from ``first``."""
@@ -681,7 +685,8 @@ class Run:
         """Shorten the timeouts of the rules that ``packets`` are at; seconds, 0 for no change."""
         packets = packets[~self.freezer.thawed[packets]]
         if len(packets):
-            cut = TimeoutCut(packets, self.rule[packets], idle_timeout, hard_timeout)
+            rules, lessons = self.rule[packets], len(self.learned)
+            cut = TimeoutCut(packets, rules, idle_timeout, hard_timeout, lessons)
             self.timeout_cuts.append(cut)
 
     def report_subfield(self, packets: Packets, written: Subfield) -> None:

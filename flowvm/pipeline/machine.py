@@ -28,7 +28,7 @@ from flowvm.pipeline.mac_history import MacHistory
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.reclaim import reclaim
 from flowvm.pipeline.refreshes import Refreshed, Refreshes
-from flowvm.pipeline.replacement import lost_hits
+from flowvm.pipeline.replacement import idle_cuts, lost_hits
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
 from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
@@ -323,6 +323,8 @@ class Machine:
             seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
             good = min(seen.fitting, seen.first_misled(steps.paths, steps.path_of[:good]))
         altered: list[Alterations] = []
+        cuts = steps.paths.cuts
+        idle = [np.zeros(len(cut.packets), bool) for cut in cuts]
         refreshed: Sequence[Refreshed] | None = None
         if not steps.teach_again(good):
             refreshed = self._refreshes.of(state, steps.paths.learned, steps.tally(good).members)
@@ -341,6 +343,8 @@ class Machine:
             lost = NONE
             if steps.teach_again(good):
                 lost = lost_hits(state, histories, steps.paths.hits, steps.path_of)
+            if cuts:
+                idle = idle_cuts(state, histories, cuts, steps.path_of)
             steps.count(state, good, lost)
             learning.apply(state, histories, steps.times)
             if altered:
@@ -353,8 +357,8 @@ class Machine:
             macs = seen.apply(state.macs, steps.times)
             for cache in self._caches.values():
                 cache.drop_consulting(macs)
-        for cut in steps.paths.cuts:
-            self._cut_timeouts(steps, good, cut)
+        for cut, without_effect in zip(cuts, idle, strict=True):
+            self._cut_timeouts(steps, good, cut, without_effect)
         state.now = max(state.now, int(steps.times[good - 1]))
         for alteration in altered:
             self._forget(alteration)
@@ -408,9 +412,11 @@ class Machine:
                 gone[paths] = True
                 cache.drop(gone)
 
-    def _cut_timeouts(self, steps: Steps, good: int, cut: TimeoutCut) -> None:
+    def _cut_timeouts(
+        self, steps: Steps, good: int, cut: TimeoutCut, without_effect: NDArray[np.bool_]
+    ) -> None:
         rules = self.state.rules
-        mine = cut.rules[steps.tally(good).members[cut.packets] > 0]
+        mine = cut.rules[(steps.tally(good).members[cut.packets] > 0) & ~without_effect]
         for column, seconds in (
             (rules.idle_timeout, cut.idle_timeout),
             (rules.hard_timeout, cut.hard_timeout),

@@ -2,13 +2,16 @@
 
 A packet meets the tables as they were when it came, so also flows that it has replaced itself. What
 such a flow counts, its successor counts; but if that has a successor too, the hit is lost: neither
-counters nor the idle timeout know of it (``rule_dpif_credit_stats`` in ofproto/ofproto-dpif.c). A
-flow that is found just as it would be made is not replaced (``ofproto_flow_mod_init_for_learn``).
+counters nor the idle timeout know of it (``rule_dpif_credit_stats`` in ofproto/ofproto-dpif.c).
+What ``fin_timeout`` does to the timeouts of a flow that was replaced, its successor knows nothing
+of. A flow that is found just as it would be made is not replaced
+(``ofproto_flow_mod_init_for_learn``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,9 @@ from flowvm.pipeline.learning import KEEP_COOKIE, History, LearnEvents, Target
 from flowvm.pipeline.ragged import Ragged
 from flowvm.pipeline.state import State
 from flowvm.pipeline.subtable import bring_together
+
+if TYPE_CHECKING:
+    from flowvm.pipeline.engine import TimeoutCut
 
 Numbers = NDArray[np.int64]
 
@@ -57,7 +63,7 @@ def lost_hits(
     """
     lost = [np.zeros(0, np.int64)]
     for history in histories:
-        packets, rules, order = _second_replacements(state, history)
+        packets, rules, order = _replacements(state, history, 2)
         if not len(packets):
             continue
         # Of packets on one path, one stands for all.
@@ -71,8 +77,33 @@ def lost_hits(
     return np.unique(np.concatenate(lost))
 
 
-def _second_replacements(state: State, history: History) -> tuple[Numbers, Numbers, Numbers]:
-    """Where a packet replaces a flow for the second time: the packet, the flow, the order."""
+def idle_cuts(
+    state: State, histories: Sequence[History], cuts: Sequence[TimeoutCut], path_of: Numbers
+) -> list[NDArray[np.bool_]]:
+    """For each of ``cuts``, which of its rules its packet has replaced before.
+
+    To be asked before ``histories`` become part of ``state``; ``path_of`` as in :func:`lost_hits`.
+    """
+    replaced: dict[tuple[int, int], int] = {}
+    for history in histories:
+        packets, rules, order = _replacements(state, history, 1)
+        paths = path_of[packets]
+        for path, rule, when in zip(paths.tolist(), rules.tolist(), order.tolist(), strict=True):
+            replaced.setdefault((path, rule), when)
+    return [
+        np.array(
+            [
+                replaced.get(pair, cut.lessons) < cut.lessons
+                for pair in zip(cut.packets.tolist(), cut.rules.tolist(), strict=True)
+            ],
+            bool,
+        )
+        for cut in cuts
+    ]
+
+
+def _replacements(state: State, history: History, nth: int) -> tuple[Numbers, Numbers, Numbers]:
+    """Where a packet replaces a flow for the ``nth`` time: the packet, the flow, the order."""
     of = history.events
     key = np.repeat(np.arange(len(of.starts)), of.ends + 1 - of.starts)
     begins = np.ones(len(key), bool)
@@ -81,8 +112,8 @@ def _second_replacements(state: State, history: History) -> tuple[Numbers, Numbe
     replaces = (rules >= 0) & (history.changed | _differ(state, history, rules, key))
     count = np.cumsum(replaces)
     since_begin: Numbers = count - np.maximum.accumulate(np.where(begins, count - replaces, 0))
-    second = replaces & (since_begin == 2)
-    return of.packets[second], rules[second], of.order[second]
+    found = replaces & (since_begin == nth)
+    return of.packets[found], rules[found], of.order[found]
 
 
 def _differ(state: State, history: History, rules: Numbers, key: Numbers) -> NDArray[np.bool_]:

@@ -65,7 +65,11 @@ MAX_RECIRCULATIONS = 6
 
 _NO_COMMIT = -1
 _DP_HASH = (1 << 32) - 1
-_TRACKED_HEADERS = slice(Column.NW, Column.TP + 1)
+_TRACKED_HEADERS = [
+    Column.IPV4,
+    *(Column.IPV6_SRC, Column.IPV6_SRC_LOW, Column.IPV6_DST, Column.IPV6_DST_LOW),
+    Column.TP,
+]
 """Header columns whose rewriting makes the datapath forget the packet's connection."""
 _AFTER_FORKS = 1 << 32
 _REWRITTEN = "rewriting of fragments together with a packet of other headers"
