@@ -28,6 +28,7 @@ from flowvm.pipeline.steps import Steps
 from flowvm.pipeline.subtable import Mask
 from flowvm.testing import Packet
 from flowvm.testing.headers import Headers, build
+from tests.conformance.exercise import Exercised
 from tests.conformance.fuzz import (
     N_PORTS,
     Case,
@@ -137,8 +138,8 @@ def complaints(truth: dict[str, Seen]) -> list[str]:
     found = []
     for name, case in CASES.items():
         try:
-            ours, result = predict(truth[name].loaded, case)
-            found += list(differences(case, ours, truth[name], result))
+            ours, _ = predict(truth[name].loaded, case, Exercised())
+            found += list(differences(case, ours, truth[name]))
         except DifferenceError as error:
             found.append(str(error))
     return found
@@ -192,9 +193,9 @@ def keeping(name: str) -> Plant:
     def plant_it(plant: pytest.MonkeyPatch) -> None:
         right = Steps.count
 
-        def count(self: Any, changed: State, good: int) -> None:
+        def count(self: Any, changed: State, *given: Any) -> None:
             before = getattr(changed.rules, name).copy()
-            right(self, changed, good)
+            right(self, changed, *given)
             getattr(changed.rules, name)[:] = before
 
         plant.setattr(Steps, "count", count)
