@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import NEVER, SECOND
 from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.kernels import WORTHWHILE, kernels, load
 from flowvm.packet.batch import PacketBatch
@@ -30,7 +31,6 @@ from flowvm.pipeline.reclaim import reclaim
 from flowvm.pipeline.refreshes import Refreshed, Refreshes
 from flowvm.pipeline.replacement import idle_cuts, lost_hits
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
-from flowvm.pipeline.rules import NEVER, SECOND
 from flowvm.pipeline.state import State
 from flowvm.pipeline.steps import NONE, Steps
 from flowvm.pipeline.subtable import NO_ENTRY

@@ -17,8 +17,6 @@ from flowvm.pipeline.subtable import NO_ENTRY
 if TYPE_CHECKING:
     from flowvm.pipeline.program import Rules, Statistics
 
-__all__ = ["NEVER", "SECOND", "RuleColumns"]
-
 _ROOM = 16  # one sixteenth more than is needed at first, so that the first new rule is cheap
 
 _COLUMNS: dict[str, tuple[type[np.generic], int]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.clock import NEVER, SECOND
 from flowvm.conntrack.fragments import FragmentStore
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.pipeline.bits import Columns
@@ -22,7 +23,7 @@ from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.prerequisites import is_ethernet
 from flowvm.pipeline.program import Program, Shape, Subtable
 from flowvm.pipeline.recirculation import DatapathStep, Frozen, Numbered
-from flowvm.pipeline.rules import NEVER, SECOND, RuleColumns
+from flowvm.pipeline.rules import RuleColumns
 from flowvm.pipeline.subtable import NO_ENTRY, Mask
 
 if TYPE_CHECKING:
