@@ -230,7 +230,8 @@ def main() -> None:
             rate = n / best[0]
     lines = list(ovn_like(SOME))
     for name, reader in OF_LINES.items():
-        _print_rate(name, *best_of(3, partial(reader, lines)), rate)
+        (seconds,) = best_of(3, partial(reader, lines))
+        _print_rate(name, seconds, rate)
     different = list(all_different(SOME))
     lark, bulk = best_of(5, partial(line_by_line, different), partial(in_bulk, different))
     print(f"every line a new shape: {lark / bulk:.2f} times as fast as line by line")

@@ -39,7 +39,7 @@ def test_lenient_goes_on_and_lists_all_bad_lines(flowvm: Run, tmp_path: Path, co
     file, events = tmp_path / "flows.txt", tmp_path / "events.jsonl"
     file.write_text(f"{BAD_LINE} in_port=1 actions=output:2\nprority=1 actions=drop\n")
     events.write_text("")
-    more = {
+    more: dict[str, list[str | Path]] = {
         "trace": ["in_port=1"],
         "show": [],
         "replay": ["--events", events, "--out-events", tmp_path / "out.jsonl"],

@@ -17,7 +17,9 @@ from scapy.utils import wrpcap
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"(?:<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```$", README, re.S | re.M)
+BLOCKS: list[tuple[str, str, str]] = re.findall(
+    r"(?:<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```$", README, re.S | re.M
+)
 COMMANDS = [text for label, kind, text in BLOCKS if kind == "sh" and not label]
 PROGRAMS = [text for _, kind, text in BLOCKS if kind == "python"]
 SCRIPTS = sysconfig.get_path("scripts")

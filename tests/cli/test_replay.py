@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ class Replay:
         files = ("--events", self.events, "--out-events", self.out, "--dump-after", self.after)
         return self._run("replay", flows, *files, *options)
 
-    def __call__(self, *events: Event, flows: object = EXAMPLE, options: tuple = ()) -> list[Event]:
+    def __call__(
+        self, *events: Event, flows: object = EXAMPLE, options: Sequence[object] = ()
+    ) -> list[Event]:
         text = "".join(f"{json.dumps(event)}\n" for event in events)
         ended = self.text(text, *options, flows=flows)
         assert (ended.status, ended.err) == (0, "")

@@ -285,8 +285,8 @@ class NormalPair:
                 f"packet {number} leaves as\n{_lines(mine)}\ninstead of\n{_lines(left)}", some
             )
         self.sent += len(some)
-        mine, real = format_fdb(switch.macs()), self.bridge.fdb()
-        assert mine == real, self._story(f"{mine}\ninstead of\n{real}", some)
+        table, real = format_fdb(switch.macs()), self.bridge.fdb()
+        assert table == real, self._story(f"{table}\ninstead of\n{real}", some)
 
     def tell(self, some: Sequence[Arrival]) -> None:
         """Let both trace these packets one after the other, and learn from them.

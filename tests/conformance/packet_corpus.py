@@ -20,11 +20,11 @@ IP6S = [
 PORTS = [0, 1, 22, 53, 0x1234, 0xFFFF]
 
 
-def ones_sum(data: bytes) -> int:
+def ones_sum(data: bytes | bytearray) -> int:
     """The Internet checksum of ``data`` (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
@@ -90,7 +90,7 @@ def ipv4(rng: Random, proto: int | None = None) -> bytes:
     payload = _transport(rng, proto, source + destination)
     options = rng.randbytes(4 * rng.choice((0, 0, 0, 0, 1, 3, 10)))
     frag = rng.choice((0, 0, 0, 0, 0x4000, 0x2000, 0x2001, 0x0003, 0x8000))
-    header = struct.pack(
+    fixed = struct.pack(
         "!BBHHHBBH",
         0x40 | (5 + len(options) // 4),
         rng.choice((0, 0, 0x2E, 0xFF, rng.getrandbits(8))),
@@ -101,7 +101,7 @@ def ipv4(rng: Random, proto: int | None = None) -> bytes:
         proto,
         0,
     )
-    header = bytearray(header + source + destination + options)
+    header = bytearray(fixed + source + destination + options)
     header[10:12] = checksum(rng, ones_sum(header))
     return bytes(header) + payload
 

@@ -99,7 +99,9 @@ def _path(recorder: Recorder) -> list[Step]:
     for _, twin in recorder.resumed:
         steps += twin.steps()
     return [
-        (step.table, step.flow and step.flow.priority, (step.flow and step.flow.cookie) or 0)
+        (step.table, None, 0)
+        if step.flow is None
+        else (step.table, step.flow.priority, step.flow.cookie or 0)
         for step in steps
         if step.table is not None
     ]

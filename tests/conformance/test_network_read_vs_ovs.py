@@ -117,10 +117,10 @@ def test_show_tells_what_it_can(switch: OpenVSwitch, tmp_path: Path) -> None:
         files[f"ovs-ofctl show {bridge}"] = switch.run("ovs-ofctl", ["show", bridge])
     shown = plain(read_node(write(tmp_path / "show", files)).bridges)
     tables = plain(read_node(write(tmp_path / "list", listed(switch, "list"))).bridges)
-    for name, bridge in shown.items():
-        assert bridge.fail_mode == tables[name].fail_mode
-        assert bridge.datapath_id == tables[name].datapath_id
-        for port, whole in zip(bridge.ports, tables[name].ports, strict=True):
+    for name, told in shown.items():
+        assert told.fail_mode == tables[name].fail_mode
+        assert told.datapath_id == tables[name].datapath_id
+        for port, whole in zip(told.ports, tables[name].ports, strict=True):
             assert port.interfaces == whole.interfaces
             known = replace(
                 whole.settings,

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -189,7 +190,7 @@ def test_decode_reads_neighbor_discovery_extensions_as_ovs_does(bridge: Bridge) 
     )
     rng = Random(SEED + 3)
     header = bytes.fromhex("020000000002020000000001")
-    frames = []
+    frames: list[bytes] = []
     while len(frames) < 600:
         data = header + b"\x86\xdd" + corpus.ipv6(rng, proto=58)
         frames.append(corpus.flip(rng, data) if rng.random() < 0.2 else data)
@@ -453,6 +454,10 @@ def push_label(key: Key, eth_type: int) -> None:
     put_labels(key, eth_type, [label << 12 | dscp << 9 | 0x100 | ttl])
 
 
+def pop_label(key: Key, eth_type: int) -> None:
+    put_labels(key, eth_type, labels_of(key)[1:])
+
+
 def mpls_actions(rng: Random, kind: str) -> tuple[str, Program]:
     """Pops, pushes and settings of labels, sometimes of tags too."""
     texts: list[str] = []
@@ -460,7 +465,7 @@ def mpls_actions(rng: Random, kind: str) -> tuple[str, Program]:
     if kind.startswith("mpls") and rng.random() < 0.6:
         eth_type = rng.choice((0x0800, 0x8847, 0x8848, 0x86DD))
         texts.append(f"pop_mpls:{eth_type:#x}")
-        steps.append(lambda key, t=eth_type: put_labels(key, t, labels_of(key)[1:]))
+        steps.append(partial(pop_label, eth_type=eth_type))
     # A push after the last pop would decode the packet anew.
     pushes = (
         (0,) if texts and eth_type not in (0x8847, 0x8848) else (0, 1, 1, 2) if texts else (1, 1, 2)
@@ -469,7 +474,7 @@ def mpls_actions(rng: Random, kind: str) -> tuple[str, Program]:
     for _ in range(rng.choice(pushes)):
         eth_type = rng.choice((0x8847, 0x8848))
         texts.append(f"push_mpls:{eth_type:#x}")
-        steps.append(lambda key, t=eth_type: push_label(key, t))
+        steps.append(partial(push_label, eth_type=eth_type))
         if rng.random() < 0.6:
             text, step = set_field(rng, rng.choice(KINDS["mpls"]))
             texts.append(text)

@@ -169,8 +169,8 @@ def random_value(row: Field, rng: random.Random) -> str:
             text, mask_text = (n.to_bytes(16, "big").hex(":", 2) for n in (value, mask))
         case _:
             # ovs-ofctl reads decimal numbers of up to 64 bits.
-            write = hex if width > 64 else rng.choice([str, hex])
-            text, mask_text = write(value), hex(mask)
+            decimal = width <= 64 and rng.random() < 0.5
+            text, mask_text = str(value) if decimal else hex(value), hex(mask)
     return f"{text}/{mask_text}" if masked else text
 
 

@@ -49,7 +49,7 @@ CODES: Mapping[tuple[int, int], str] = {
 }
 """Classes and numbers of tunnel fields in OXM (include/openvswitch/meta-flow.h)."""
 
-Told = tuple[str, dict[str, int]]
+Told = tuple[str, dict[str, int | str]]
 """The frame of a packet to the controller, and the tunnel fields it comes with."""
 
 

@@ -116,8 +116,9 @@ def lines(draw: st.DrawFn) -> list[str]:
     for _ in range(draw(st.integers(0, 4))):
         other = line
         for _ in range(draw(st.integers(1, 3))):
-            place = draw(st.sampled_from(list(LITERAL.finditer(other)) or [re.match("", other)]))
-            other = other[: place.start()] + draw(literals) + other[place.end() :]
+            places = [found.span() for found in LITERAL.finditer(other)]
+            start, end = draw(st.sampled_from(places or [(0, 0)]))
+            other = other[:start] + draw(literals) + other[end:]
         found.append(other)
     return found
 

@@ -133,9 +133,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             str(read(text))
         except FlowSyntaxError as error:
             errors.append(error)
-    for error in errors:
-        assert 1 <= error.column <= len(text) + 1
-        assert "^" in str(error)
+    for found in errors:
+        assert 1 <= found.column <= len(text) + 1
+        assert "^" in str(found)
 
 
 @pytest.mark.captures

@@ -6,39 +6,39 @@ the other, and what it makes of them is compared as the conformance fuzzer compa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from flowvm.actions import output, vlan
+from flowvm.actions.base import Operation
 from flowvm.actions.learning import LearnFlow
 from flowvm.actions.ttl import DecrementTtl
 from flowvm.clock import NEVER
 from flowvm.columns import Column
 from flowvm.packet import rewrite_l3
+from flowvm.packet.words import U64
 from flowvm.pipeline import assemble, engine, learning, state
-from flowvm.pipeline.bits import ONES
+from flowvm.pipeline.bits import ONES, Columns
 from flowvm.pipeline.engine import Run
+from flowvm.pipeline.learned import LearnedSubtable
+from flowvm.pipeline.learning import History
 from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.program import Subtable
 from flowvm.pipeline.rules import RuleColumns
 from flowvm.pipeline.state import State
-from flowvm.pipeline.steps import Steps
+from flowvm.pipeline.steps import NONE, Numbers, Steps
 from flowvm.pipeline.subtable import Mask
 from flowvm.testing import Packet
 from flowvm.testing.headers import Headers, build
+from tests.conformance.cases import Case
 from tests.conformance.exercise import Exercised
-from tests.conformance.fuzz import (
-    N_PORTS,
-    Case,
-    DifferenceError,
-    Seen,
-    blank_bridge,
-    differences,
-    observe,
-    predict,
-)
+from tests.conformance.fuzz import blank_bridge
+from tests.conformance.predicted import N_PORTS, predict
+from tests.conformance.seen import DifferenceError, Seen, differences, observe
 from tests.oracle import OpenVSwitch
 
 pytestmark = pytest.mark.oracle
@@ -157,7 +157,7 @@ def wrong_mask(plant: pytest.MonkeyPatch) -> None:
     """Lookups leave out the highest bit that a subtable compares."""
     right = state.masked_keys
 
-    def masked_keys(columns: Any, mask: Mask, packets: Any) -> Any:
+    def masked_keys(columns: Columns, mask: Mask, packets: Numbers) -> NDArray[np.uint64]:
         narrow = tuple(bits & ~(1 << bits.bit_length() - 1) for bits in mask.masks)
         return right(columns, Mask(mask.columns, narrow), packets)
 
@@ -169,21 +169,24 @@ class _Unranked:
 
     max_priority = 65536
 
-    def __init__(self, real: Any) -> None:
+    def __init__(self, real: Subtable | LearnedSubtable) -> None:
         self.mask, self.index, self.heads = real.mask, real.index, real.heads
 
 
 def lowest_priority_wins(plant: pytest.MonkeyPatch) -> None:
     subtables, right = State.subtables, State.lookup
 
-    def lookup(self: State, *arguments: Any) -> Any:
+    def unranked(self: State, table: int) -> tuple[_Unranked, ...]:
+        return tuple(map(_Unranked, subtables(self, table)))
+
+    def lookup(self: State, table: int, columns: Columns, packets: Numbers) -> Numbers:
         priorities = self.rules.priority.copy()
         self.rules.priority[:] = 65535 - priorities
-        found = right(self, *arguments)
+        found = right(self, table, columns, packets)
         self.rules.priority[:] = priorities
         return found
 
-    plant.setattr(State, "subtables", lambda *given: tuple(map(_Unranked, subtables(*given))))
+    plant.setattr(State, "subtables", unranked)
     plant.setattr(State, "lookup", lookup)
 
 
@@ -193,9 +196,9 @@ def keeping(name: str) -> Plant:
     def plant_it(plant: pytest.MonkeyPatch) -> None:
         right = Steps.count
 
-        def count(self: Any, changed: State, *given: Any) -> None:
+        def count(self: Steps, changed: State, good: int, lost: Numbers = NONE) -> None:
             before = getattr(changed.rules, name).copy()
-            right(self, changed, *given)
+            right(self, changed, good, lost)
             getattr(changed.rules, name)[:] = before
 
         plant.setattr(Steps, "count", count)
@@ -207,7 +210,7 @@ def no_refresh_by_learning(plant: pytest.MonkeyPatch) -> None:
     """Learning a flow that is there leaves its hard timeout running."""
     right = learning.apply
 
-    def apply(changed: State, histories: Any, times: Any) -> None:
+    def apply(changed: State, histories: Sequence[History], times: Numbers) -> None:
         before = changed.rules.modified.copy()
         right(changed, histories, times)
         changed.rules.modified[: len(before)] = before
@@ -222,7 +225,8 @@ def output_to_the_ingress_port(plant: pytest.MonkeyPatch) -> None:
 
 def learning_the_whole_tci(plant: pytest.MonkeyPatch) -> None:
     """`NXM_OF_VLAN_TCI[0..11]` compares PCP and CFI too."""
-    right = LearnFlow.mask.func
+    cached: cached_property[Mask] = vars(LearnFlow)["mask"]
+    right = cached.func
 
     def mask(self: LearnFlow) -> Mask:
         found = right(self)
@@ -234,7 +238,7 @@ def learning_the_whole_tci(plant: pytest.MonkeyPatch) -> None:
 
 
 def no_checksum_update(plant: pytest.MonkeyPatch) -> None:
-    def update(checksum: Any, *_: Any) -> Any:
+    def update(checksum: U64, *_: object) -> U64:
         return checksum
 
     plant.setattr(rewrite_l3, "update", update)
@@ -243,13 +247,20 @@ def no_checksum_update(plant: pytest.MonkeyPatch) -> None:
 
 def expiry_a_moment_early(plant: pytest.MonkeyPatch) -> None:
     """A rule goes when its time is up, not when it is past."""
-    right = RuleColumns.deadlines
-    plant.setattr(RuleColumns, "deadlines", lambda *given: right(*given) - 1)
+    _change_deadlines(plant, lambda deadlines: deadlines - 1)
 
 
 def no_expiry(plant: pytest.MonkeyPatch) -> None:
+    _change_deadlines(plant, lambda deadlines: np.full_like(deadlines, NEVER))
+
+
+def _change_deadlines(plant: pytest.MonkeyPatch, change: Callable[[Numbers], Numbers]) -> None:
     right = RuleColumns.deadlines
-    plant.setattr(RuleColumns, "deadlines", lambda *given: np.full_like(right(*given), NEVER))
+
+    def deadlines(self: RuleColumns, rules: Numbers | slice = slice(None)) -> Numbers:
+        return change(right(self, rules))
+
+    plant.setattr(RuleColumns, "deadlines", deadlines)
 
 
 def strip_without_effect(plant: pytest.MonkeyPatch) -> None:
@@ -270,8 +281,11 @@ def resubmit_keeps_the_port(plant: pytest.MonkeyPatch) -> None:
     """`resubmit(PORT,TABLE)` looks up with the packet's own port."""
     right = Run._lookup
 
-    def lookup(self: Run, table: int, packets: Any, _: Any, **options: Any) -> Any:
-        return right(self, table, packets, self.columns[Column.IN_PORT][packets], **options)
+    def lookup(
+        self: Run, table: int, packets: Numbers, _: NDArray[np.uint64], *, by_original: bool
+    ) -> Numbers:
+        ports = self.columns[Column.IN_PORT][packets]
+        return right(self, table, packets, ports, by_original=by_original)
 
     plant.setattr(Run, "_lookup", lookup)
 
@@ -285,8 +299,8 @@ def paths_of_different_packets_mixed_up(plant: pytest.MonkeyPatch) -> None:
     """Packets that differ only in transport ports and fragmentation are taken for the same."""
     right = assemble._key
 
-    def key(*arguments: Any) -> Mask:
-        found = right(*arguments)
+    def key(masks: Iterable[Mask], operations: list[Operation]) -> Mask:
+        found = right(masks, operations)
         kept = {c: m for c, m in zip(found.columns, found.masks, strict=True) if c != Column.TP}
         return Mask(tuple(kept), tuple(kept.values()))
 

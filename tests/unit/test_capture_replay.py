@@ -14,7 +14,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
-from flowvm.captures.replay import CaptureInput, Replayed, ReplayError, replay_captures
+from flowvm.arrival import Seconds
+from flowvm.captures.replay import CaptureInput, Progress, Replayed, ReplayError, replay_captures
 from flowvm.clock import SECOND
 from flowvm.interrupts import held_interrupts
 from flowvm.packet.pcap.read import CaptureError, read_capture
@@ -69,8 +70,16 @@ class Bench:
         self.inputs.append(CaptureInput(port, path, metadata))
         return path
 
-    def replay(self, **options: Any) -> Replayed:
-        return replay_captures(self.switch, self.inputs, self.out, **options)
+    def replay(
+        self,
+        *,
+        start: Seconds | None = None,
+        until: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> Replayed:
+        return replay_captures(
+            self.switch, self.inputs, self.out, start=start, until=until, progress=progress
+        )
 
     def read(self, name: str) -> list[Captured]:
         return listed(list(read_capture(self.out / f"{name}.pcap")))
@@ -283,7 +292,7 @@ def test_packets_of_one_time_come_in_the_order_of_the_inputs(bench: Bench) -> No
 
 
 @pytest.mark.parametrize(("start", "place"), [(0, "2"), ("1.5", "2"), (2.5, "drops")])
-def test_the_first_packet_arrives_at_start(bench: Bench, start: Any, place: str) -> None:
+def test_the_first_packet_arrives_at_start(bench: Bench, start: float | str, place: str) -> None:
     """Rows of the dump live on from the dump: here 8 s of 10 have gone when it is taken."""
     row = "duration=8s, n_packets=0, n_bytes=0, hard_timeout=10"
     bench.flows(f"{row}, dl_dst={B} actions=output:2")

@@ -235,5 +235,5 @@ def test_only_wanted_columns_are_decoded() -> None:
     columns = decode_columns(frames, 9, wanted={Column.VLAN, Column.TP})
     assert read(columns, "dl_vlan") == 5
     assert read(columns, "udp_dst") == 53
-    filled = {Column(i) for i in np.flatnonzero(columns.any(axis=1))}
+    filled = {Column(i) for i in np.flatnonzero(columns.any(axis=1)).tolist()}
     assert filled == {Column.IN_PORT, Column.VLAN, Column.TP}

@@ -82,9 +82,10 @@ def test_tenants_stay_apart() -> None:
 def test_searching_changes_nothing() -> None:
     """The network is as it was, and the same search finds the same packet again."""
     network = Network(cloud())
-    places = [network.wiring.place(p) for p in ("compute:qvo591d8cc4-df", "network:tapde5739e1-95")]
+    machine = network.wiring.place("compute:qvo591d8cc4-df")
+    agent = network.wiring.place("network:tapde5739e1-95")
     before = [str(flow) for switch in network.switches().values() for flow in switch.flows()]
-    first, again = (search(network, *places) for _ in range(2))
+    first, again = (search(network, machine, agent) for _ in range(2))
     assert first.found is not None
     assert again.found is not None
     assert (first.tries, first.found.frame) == (again.tries, again.found.frame)

@@ -340,7 +340,8 @@ def test_rows_add_to_what_is_shown(tmp_path: Path) -> None:
     )
     assert integration.ports[1].settings == PortSettings("patch-tun", (2,))
     settings = integration.settings
-    assert (settings.flood_vlans, settings.mac_aging_time) == ({4, 5}, 60)
+    assert settings.flood_vlans == {4, 5}
+    assert settings.mac_aging_time == 60
     assert settings.unsupported == "spanning tree (stp_enable)"
     gre = tunnels.ports[1].interfaces[0]
     assert (gre.ofport, gre.mac, gre.external_ids) == (9, 0xAA55AA550099, {"a": "b"})

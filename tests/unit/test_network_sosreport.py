@@ -82,7 +82,7 @@ DATABASE = record(
     }
 )
 
-FILES = {
+FILES: dict[str, str | bytes] = {
     f"{ROOT}/version.txt": "sosreport: 4.7\n",
     f"{ROOT}/var/lib/openvswitch/conf.db": DATABASE,
     f"{ROOT}/var/log/openvswitch/ovs-vswitchd.log": "noise\n",

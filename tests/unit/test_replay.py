@@ -37,7 +37,8 @@ def random_events(seed: int, count: int) -> list[str]:
 
 def outcome(lines: list[str], batch: int) -> tuple[list[str], list[str], Tally]:
     """All that a replay gives: what leaves, the tables afterwards, and the tally."""
-    switch, tally, left = flowvm.load(EXAMPLE), Tally(), []
+    switch, tally = flowvm.load(EXAMPLE), Tally()
+    left: list[str] = []
     for first, result in replay(switch, lines, batch=batch):
         tally.add(result)
         left += emission_lines(first, result, switch.names)

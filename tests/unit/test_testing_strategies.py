@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
 from random import Random
 from typing import TypeVar
@@ -33,7 +33,7 @@ from flowvm.testing import (
 )
 from flowvm.testing import actions as action_lists
 from flowvm.testing.headers import Headers, build
-from flowvm.testing.shrinking import shrink
+from flowvm.testing.shrinking import Where, shrink
 from flowvm.text.dump import parse_dump
 from flowvm.text.parse import parse_flow, parse_match
 
@@ -247,7 +247,7 @@ def test_packets_out_of_order_are_an_error() -> None:
 # -- shrinking --------------------------------------------------------------------------------
 
 
-def where(is_wrong: Callable[[Packet], bool]) -> Callable[[tuple[Packet, ...]], int | None]:
+def where(is_wrong: Callable[[Packet], bool]) -> Where:
     return lambda some: next((i for i, packet in enumerate(some) if is_wrong(packet)), None)
 
 
@@ -272,7 +272,7 @@ def test_shrinking_keeps_the_packets_that_matter_and_the_time_between() -> None:
     times = (0, 3 * second, 5 * second + 7, 9 * second, 12 * second)
     packets = [Packet(bytes([i]) * 14, 1, time) for i, time in enumerate(times)]
 
-    def prepared(some: tuple[Packet, ...]) -> int | None:
+    def prepared(some: Sequence[Packet]) -> int | None:
         for number, packet in enumerate(some):
             early = [p for p in some[:number] if packet.time - p.time >= 2 * second]
             if packet.frame[0] & 1 and any(p.frame[0] & 2 for p in early):

@@ -98,7 +98,7 @@ def test_what_a_line_does_not_say_is_none() -> None:
     flow = parse_flow("actions=drop")
     assert flow == Flow()
     assert flow.priority == DEFAULT_PRIORITY
-    assert flow.table is flow.cookie is flow.duration is None
+    assert (flow.table, flow.cookie, flow.duration) == (None, None, None)
 
 
 def test_field_names_are_read_in_any_case() -> None:
@@ -137,6 +137,10 @@ def test_a_learned_flow_is_shown_as_trace_shows_it() -> None:
 def test_a_port_is_the_same_wherever_its_name_stands() -> None:
     """In the match, as an argument, and as a word of a list: equal, and plain strings."""
     flow = parse_flow("table=t1,in_port=eth0,actions=output:eth0,resubmit(eth0,t1)")
-    named = flow.match.terms[0].value, flow.actions[0].port, flow.actions[1].in_port
-    assert [type(name) for name in (*named, flow.table, flow.actions[1].table)] == [str] * 5
+    (term,), (output, resubmit) = flow.match.terms, flow.actions
+    assert isinstance(term, FieldMatch)
+    assert isinstance(output, Output)
+    assert isinstance(resubmit, Resubmit)
+    named = term.value, output.port, resubmit.in_port
+    assert [type(name) for name in (*named, flow.table, resubmit.table)] == [str] * 5
     assert len({*named}) == 1
