@@ -206,6 +206,10 @@ class Subfield:
         return f"{self.spelling}[{self.start}..{self.end}]"
 
 
+NO_ACTIONS = "drop"
+"""What ovs-ofctl writes for an empty list of actions."""
+
+
 def format_actions(actions: Sequence[Action]) -> str:
     """A list of actions as ovs-ofctl writes it: ``drop`` if there are none."""
-    return ",".join(map(str, actions)) or "drop"
+    return ",".join(map(str, actions)) or NO_ACTIONS

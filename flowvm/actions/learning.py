@@ -5,7 +5,7 @@ Semantics: ovs-actions(7), "learn"; ``learn_execute`` in lib/learn.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from flowvm.actions.write import (
 )
 from flowvm.flow import ReservedPort
 from flowvm.pipeline import bits
-from flowvm.pipeline.learning import LearnTemplate, Target
+from flowvm.pipeline.learning import LearnTemplate, Renderer, Target
 from flowvm.pipeline.prerequisites import union
 from flowvm.pipeline.subtable import Mask
 from flowvm.text.values import nxm_name
@@ -153,7 +153,7 @@ class LearnFlow(Operation):
             self.hard_timeout,
             self.flags,
             self.limit,
-            render_actions,
+            renderer,
         )
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
@@ -275,27 +275,37 @@ def _is_port(words: Operands) -> NDArray[np.bool_]:
     return np.asarray(fits & allowed, bool)
 
 
-def render_actions(
-    operations: tuple[Operation, ...], operands: Sequence[int]
-) -> tuple[Action, ...]:
-    """The actions of a learned flow: ``operands`` are those of all operations, in order."""
-    rest = list(operands)
-    actions: list[Action] = []
+def renderer(operations: tuple[Operation, ...]) -> Renderer:
+    """What turns operands of ``operations`` into the actions of a learned flow."""
+    makers: list[Callable[[Sequence[int]], Action]] = []
+    first = 0
     for operation in operations:
-        match operation:
-            case CutTimeouts(idle_timeout, hard_timeout):
-                actions.append(FinTimeout(idle_timeout, hard_timeout))
-            case Emit():
-                actions.append(Output(rest.pop(0)))
-            case WriteBits(row, start, width) if row.presence is not None:
-                words = [rest.pop(0) for _ in range(bits.words_needed(width))]
+        maker, n_operands = _maker(operation, first)
+        makers.append(maker)
+        first += n_operands
+    return lambda operands: tuple([make(operands) for make in makers])
+
+
+def _maker(operation: Operation, first: int) -> tuple[Callable[[Sequence[int]], Action], int]:
+    """What makes the action of a learned flow, and of how many operands from ``first`` on."""
+    match operation:
+        case CutTimeouts(idle_timeout, hard_timeout):
+            cut = FinTimeout(idle_timeout, hard_timeout)
+            return lambda _: cut, 0
+        case Emit():
+            return lambda operands: Output(operands[first]), 1
+        case WriteBits(row, start, width) if row.presence is not None:
+            n = bits.words_needed(width)
+            mask = None if width == row.width else bits.mask_of(width) << start
+
+            def set_option(operands: Sequence[int]) -> Action:
+                words = operands[first : first + n]
                 value = sum(word << 64 * i for i, word in enumerate(words)) << start
-                whole = width == row.width
-                mask = None if whole else bits.mask_of(width) << start
-                actions.append(SetField(row, value, mask, row.name))
-            case WriteBits(row, start, width):
-                where = Subfield(row, start, start + width - 1, nxm_name(row))
-                actions.append(Load(rest.pop(0), where))
-            case _:
-                raise TypeError(f"a learned flow cannot do {operation}")
-    return tuple(actions)
+                return SetField(row, value, mask, row.name)
+
+            return set_option, n
+        case WriteBits(row, start, width):
+            where = Subfield(row, start, start + width - 1, nxm_name(row))
+            return lambda operands: Load(operands[first], where), 1
+        case _:
+            raise TypeError(f"a learned flow cannot do {operation}")

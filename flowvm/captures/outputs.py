@@ -17,6 +17,7 @@ from flowvm.packet.pcap.source import BinaryFile, Records
 from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.port_settings import MacEntry
 from flowvm.text.fdb import format_fdb
+from flowvm.text.format import format_flows
 from flowvm.trace import known_name, port_label
 
 DROPS = "drops"
@@ -89,7 +90,7 @@ class CaptureOutputs:
         macs: Iterable[MacEntry] | None = None,
     ) -> None:
         """Write flows.txt and summary.json; with ``macs``, fdb.txt too."""
-        self._replace("flows.txt", (f"{flow}\n" for flow in flows))
+        self._replace("flows.txt", (f"{line}\n" for line in format_flows(flows)))
         if macs is not None:
             self._replace("fdb.txt", (format_fdb(macs),))
         self._replace("summary.json", (json.dumps(summary, indent=2, ensure_ascii=False), "\n"))

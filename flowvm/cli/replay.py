@@ -179,8 +179,10 @@ def _replay_events(
         except EventError as error:
             raise InputError(str(error)) from None
     if dump_after is not None:
+        from flowvm.text.format import format_flows
+
         with writing(dump_after) as out:
-            out.writelines(f"{flow}\n" for flow in switch.flows())
+            out.writelines(f"{line}\n" for line in format_flows(switch.flows()))
     _tell(tally)
 
 

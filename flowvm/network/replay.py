@@ -29,6 +29,7 @@ from flowvm.packet.pcap.read import CaptureError, read_capture
 from flowvm.packet.pcap.source import MICROSECOND
 from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.text.fdb import format_fdb
+from flowvm.text.format import format_flows
 
 _ARRIVED = (Fate.DELIVERED, Fate.OUTSIDE)
 
@@ -220,7 +221,7 @@ class _Outputs:
         """Write flows, MAC tables and the summary."""
         for spot, switch in network.switches().items():
             base = _file_name(f"{spot.node}.{spot.bridge}")
-            self._text(f"{base}.flows.txt", (f"{flow}\n" for flow in switch.flows()))
+            self._text(f"{base}.flows.txt", (f"{line}\n" for line in format_flows(switch.flows())))
             macs = switch.macs()
             if switch.state.macs is not None:
                 self._text(f"{base}.fdb.txt", (format_fdb(macs),))

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
-from flowvm.flow import Flow
+from flowvm.flow import Flow, Match
 from flowvm.pipeline.subtable import KeyIndex, Mask, bring_together
-from flowvm.text.canonical import canonical_match
+from flowvm.text.canonical import canonical_matches
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Action, Operands, Operation
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from flowvm.pipeline.state import State
 
 _COLUMNS = tuple(Column)
+
+Renderer = Callable[[Sequence[int]], "tuple[Action, ...]"]
+"""Turns the operands of all operations of a list, in order, into actions."""
 
 KEEP_COOKIE = (1 << 64) - 1
 """A learned cookie that leaves the cookie of an existing flow alone (OVS_BE64_MAX)."""
@@ -48,7 +51,7 @@ class LearnTemplate:
     """What all flows learned by one operation have in common.
 
     ``shapes`` numbers, in the state that made the template, the action lists that a learned flow
-    can have; ``render`` turns the operands of one into actions.
+    can have; ``renderer`` gives for one of them what turns its operands into actions.
     """
 
     number: int
@@ -58,20 +61,15 @@ class LearnTemplate:
     hard_timeout: int
     flags: tuple[str, ...]
     limit: int
-    render: Callable[[tuple[Operation, ...], Sequence[int]], tuple[Action, ...]]
+    renderer: Callable[[tuple[Operation, ...]], Renderer]
 
     def flow(
         self, operations: tuple[Operation, ...], key: Sequence[int], operands: Sequence[int]
     ) -> Flow:
         """The learned flow with this key (its words in the order of the target's columns)."""
-        mask = self.target.mask
-        words = {
-            _COLUMNS[column]: (value, bits)
-            for column, value, bits in zip(mask.columns, key, mask.masks, strict=True)
-        }
         return Flow(
-            canonical_match(words),
-            self.render(operations, operands),
+            self.matches((key,))[0],
+            self.renderer(operations)(operands),
             self.target.priority,
             self.target.table,
             self.cookie,
@@ -79,6 +77,11 @@ class LearnTemplate:
             hard_timeout=self.hard_timeout,
             flags=self.flags,
         )
+
+    def matches(self, keys: Sequence[Sequence[int]]) -> list[Match]:
+        """What the flows with these keys match."""
+        mask = self.target.mask
+        return canonical_matches([_COLUMNS[column] for column in mask.columns], mask.masks, keys)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowvm.clock import SECOND
-from flowvm.flow import Flow
+from flowvm.flow import Flow, Match
 from flowvm.pipeline.state import State
+
+if TYPE_CHECKING:
+    from flowvm.actions.base import Action
+
+Rules = NDArray[np.int64]
 
 _MILLISECOND = SECOND // 1000
 _OLDEST = 65534
+_ALIKE = 1 << 10
 
 
 def flows_now(state: State) -> list[Flow]:
@@ -20,26 +30,58 @@ def flows_now(state: State) -> list[Flow]:
     Ordered by table; within one, as in the program and then as they were learned or added. Flows
     that the program's dump printed without ages (OpenFlow 1.3) come without them.
     """
-    rules = state.rules
-    with_ages = state.program.statistics.with_ages
-    flows: dict[int, Flow] = {}
-    for rule, flow in enumerate(state.program.flows):
-        if rules.alive[rule]:
-            flows[rule] = flow
+    origins = _origins(state)
+    rules = np.fromiter(origins, np.int64, len(origins))
+    rules = rules[np.lexsort((rules, state.rules.table[rules]))]
+    acting = _actions_now(state, rules)
+    found = []
+    for rule, counted, ages in zip(
+        rules.tolist(), _counted(state, rules), _ages(state, rules), strict=True
+    ):
+        flow, match = origins[rule]
+        actions = acting.get(rule, flow.actions)
+        same = flow.importance, flow.flags
+        found.append(Flow(match, actions, flow.priority, flow.table, *counted, *same, *ages))
+    return found
+
+
+def _origins(state: State) -> dict[int, tuple[Flow, Match]]:
+    """Of each rule that is there, the flow it came with or one of its like, and what it matches."""
+    found: dict[int, tuple[Flow, Match]] = {}
+    alive, made_by = state.rules.alive, state.rules.made_by
+    there = alive[: len(state.program.flows)].tolist()
+    for rule, (is_there, flow) in enumerate(zip(there, state.program.flows, strict=True)):
+        if is_there:
+            found[rule] = flow, flow.match
     for subtable in state.learned.values():
-        keys = subtable.index.keys
-        for number, rule in enumerate(subtable.heads.tolist()):
-            if rules.alive[rule] and rules.made_by[rule] >= 0:
-                maker = state.templates[int(rules.made_by[rule])]
-                flows[rule] = maker.flow((), keys[:, number].tolist(), ())
+        learned = np.flatnonzero(alive[subtable.heads] & (made_by[subtable.heads] >= 0))
+        makers = made_by[subtable.heads[learned]]
+        for number in np.unique(makers).tolist():
+            mine = learned[makers == number]
+            keys = subtable.index.keys[:, mine].T.tolist()
+            maker = state.templates[number]
+            like = maker.flow((), keys[0], ())
+            for rule, match in zip(subtable.heads[mine].tolist(), maker.matches(keys), strict=True):
+                found[rule] = like, match
     for rule, edit in state.edits.items():
-        if rules.alive[rule] and edit.flow is not None:
-            flows[rule] = edit.flow
-    order = sorted(flows, key=lambda rule: (int(rules.table[rule]), rule))
-    return [
-        flows[rule].replace(**_acting_now(state, rule), **_statistics(state, rule, with_ages))
-        for rule in order
-    ]
+        if alive[rule] and edit.flow is not None:
+            found[rule] = edit.flow, edit.flow.match
+    return found
+
+
+def _actions_now(state: State, rules: Rules) -> dict[int, tuple[Action, ...]]:
+    """The actions of those of ``rules`` that have others now than their flow came with."""
+    found = {rule: edit.actions for rule, edit in state.edits.items()}
+    taught = rules[state.rules.template[rules] >= 0]
+    kind = np.stack([state.rules.template[taught], state.rules.shape[taught]])
+    for template, number in np.unique(kind, axis=1).T.tolist():
+        mine = taught[(kind[0] == template) & (kind[1] == number)]
+        shape = state.learned_shape(number)
+        render = lru_cache(_ALIKE)(state.templates[template].renderer(shape.operations))
+        rows = shape.rows[:, state.rules.row[mine]].T.tolist()
+        for rule, operands in zip(mine.tolist(), map(tuple, rows), strict=True):
+            found[rule] = render(operands)
+    return found
 
 
 def flow_of(state: State, rule: int) -> Flow:
@@ -64,35 +106,41 @@ def _acting_now(state: State, rule: int) -> dict[str, object]:
     if template >= 0:
         shape = state.learned_shape(int(state.rules.shape[rule]))
         operands = shape.rows[:, int(state.rules.row[rule])].tolist()
-        return {"actions": state.templates[template].render(shape.operations, operands)}
+        return {"actions": state.templates[template].renderer(shape.operations)(operands)}
     edit = state.edits.get(rule)
     return {} if edit is None else {"actions": edit.actions}
 
 
-def _statistics(state: State, rule: int, with_ages: bool) -> dict[str, object]:
-    rules, now = state.rules, state.now
-    duration = now - int(rules.created[rule])
-    idle_age = _age(now - int(rules.used[rule]))
-    hard_age = _age(now - int(rules.modified[rule]))
-    # ovs-ofctl leaves the hard age out where it says no more than the duration.
-    shows_hard_age = with_ages and hard_age != duration // SECOND
-    return {
-        "cookie": int(rules.cookie[rule]),
-        "duration": _seconds(duration),
-        "n_packets": int(rules.n_packets[rule]),
-        "n_bytes": int(rules.n_bytes[rule]),
-        "idle_timeout": int(rules.idle_timeout[rule]),
-        "hard_timeout": int(rules.hard_timeout[rule]),
-        "idle_age": idle_age if with_ages else None,
-        "hard_age": hard_age if shows_hard_age else None,
-    }
+def _counted(state: State, rules: Rules) -> Iterator[tuple[int, Decimal, int, int, int, int]]:
+    """Cookie, duration, packets, bytes, and the idle and hard timeout of each of ``rules``."""
+    of = state.rules
+    columns = (of.n_packets, of.n_bytes, of.idle_timeout, of.hard_timeout)
+    return zip(
+        of.cookie[rules].tolist(),
+        (_seconds(state.now - created) for created in of.created[rules].tolist()),
+        *(column[rules].tolist() for column in columns),
+        strict=True,
+    )
+
+
+def _ages(state: State, rules: Rules) -> Iterator[tuple[int | None, int | None]]:
+    """The idle and the hard age of each of ``rules``, as far as they are shown."""
+    of, now = state.rules, state.now
+    if not state.program.statistics.with_ages:
+        yield from [(None, None)] * len(rules)
+        return
+    columns = (of.used, of.modified, of.created)
+    for used, modified, created in zip(*(c[rules].tolist() for c in columns), strict=True):
+        hard_age = _age(now - modified)
+        # ovs-ofctl leaves the hard age out where it says no more than the duration.
+        shown = hard_age != (now - created) // SECOND
+        yield _age(now - used), hard_age if shown else None
 
 
 def _seconds(nanoseconds: int) -> Decimal:
     """With as many digits as ovs-ofctl prints: three to the millisecond, none for whole seconds."""
-    seconds = Decimal(nanoseconds // _MILLISECOND) / 1000
-    whole = not nanoseconds // _MILLISECOND % 1000
-    return seconds.quantize(Decimal(1) if whole else Decimal("0.001"))
+    seconds, milliseconds = divmod(nanoseconds // _MILLISECOND, 1000)
+    return Decimal(1000 * seconds + milliseconds).scaleb(-3) if milliseconds else Decimal(seconds)
 
 
 def _age(nanoseconds: int) -> int:

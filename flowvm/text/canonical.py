@@ -7,7 +7,7 @@ Open vSwitch 3.1's lib/match.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 
 from flowvm.columns import VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, Column
@@ -72,8 +72,11 @@ _COLUMNS = tuple(Column)
 _PLAIN = frozenset(
     (
         *(Column.IN_PORT, Column.METADATA, Column.TUN_ID, Column.ETH_SRC, Column.ETH_DST),
+        *map(Column, range(Column.TUN_IPV4, Column.TUN_IPV6_DST_LOW + 1)),
+        *map(Column, range(Column.CT_MARK, Column.CT_TP + 1)),
         *map(Column, range(Column.XREG0, Column.XREG7 + 1)),
         *map(Column, range(Column.IPV4, Column.IPV6_DST_LOW + 1)),
+        *map(Column, range(Column.TP, Column.ND_TARGET_LOW + 1)),
     )
 )
 """Columns whose values do not decide which terms there are."""
@@ -94,6 +97,29 @@ def canonical_match(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> Match:
     What has no field to name it (an inner VLAN tag, MPLS labels below the first) is left out.
     """
     return Match(tuple(term for term in _terms(words, tlv_map) if not isinstance(term, str)))
+
+
+def canonical_matches(
+    columns: Sequence[Column], masks: Sequence[int], keys: Sequence[Sequence[int]]
+) -> list[Match]:
+    """The canonical match on each of ``keys``: the words of ``columns``, all under ``masks``."""
+    place_of = {column: place for place, column in enumerate(columns)}
+    deciding = [place for column, place in place_of.items() if column not in _PLAIN]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for number, key in enumerate(keys):
+        alike.setdefault(tuple([key[place] for place in deciding]), []).append(number)
+    found = [Match()] * len(keys)
+    for numbers in alike.values():
+        some = [keys[number] for number in numbers]
+        words = dict(zip(columns, zip(some[0], masks, strict=True), strict=True))
+        terms = [
+            _filled_with(term, bits, place_of, some) if bits else [term] * len(some)
+            for term, bits in _outline(_skeleton(words), NO_TLV_MAP)
+            if not isinstance(term, str)
+        ]
+        for number, of_match in zip(numbers, zip(*terms, strict=True), strict=bool(terms)):
+            found[number] = Match(of_match)
+    return found
 
 
 def format_words(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> str:
@@ -174,6 +200,20 @@ def _filled(term: MatchTerm | str, bits: Bits, words: Words) -> FieldMatch:
     assert isinstance(term, FieldMatch)
     value = _get(words, bits)[0] & term.mask
     return FieldMatch(term.field, value, term.mask, term.spelling)
+
+
+def _filled_with(
+    term: MatchTerm, bits: Bits, place_of: Mapping[Column, int], keys: Sequence[Sequence[int]]
+) -> Sequence[FieldMatch]:
+    """The same for each of ``keys``, in which the word of a column has its place."""
+    assert isinstance(term, FieldMatch)
+    row, mask, spelling, shift = term.field, term.mask, term.spelling, bits.shift
+    placed = [0] * len(keys)
+    for i in range(bits.n_columns):
+        place = place_of.get(_COLUMNS[bits.column + i])
+        words = [0] * len(keys) if place is None else [key[place] for key in keys]
+        placed = [high << 64 | word for high, word in zip(placed, words, strict=True)]
+    return [FieldMatch(row, value >> shift & mask, mask, spelling) for value in placed]
 
 
 @lru_cache(1 << 10)

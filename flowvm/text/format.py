@@ -11,10 +11,11 @@ How single terms look is said in :mod:`flowvm.text.terms`; which terms Open vSwi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-from flowvm.actions.base import format_actions
-from flowvm.flow import DEFAULT_PRIORITY, Flow, Match
+from flowvm.actions.base import NO_ACTIONS, Action, format_actions
+from flowvm.flow import DEFAULT_PRIORITY, Flow, Match, MatchTerm
 from flowvm.text.canonical import canonical_match, format_words
 from flowvm.text.terms import format_term
 from flowvm.text.values import format_table
@@ -23,17 +24,25 @@ __all__ = [
     "canonical_match",
     "format_actions",
     "format_flow",
+    "format_flows",
     "format_learned",
     "format_match",
     "format_words",
 ]
 
 _UNKNOWN_COUNT = 0xFFFF_FFFF_FFFF_FFFF
+_REMEMBERED = 1 << 16
+
+Part = TypeVar("Part")
 
 
 def format_match(match: Match, priority: int = DEFAULT_PRIORITY) -> str:
     """``priority=1,in_port=2``: the priority unless it is the default, and the terms."""
-    terms = [format_term(term) for term in match.terms]
+    return _match(match, priority, format_term)
+
+
+def _match(match: Match, priority: int, term: Callable[[MatchTerm], str]) -> str:
+    terms = [term(one) for one in match.terms]
     if priority != DEFAULT_PRIORITY:
         terms.insert(0, f"priority={priority}")
     return ",".join(terms)
@@ -65,9 +74,36 @@ def _statistics(flow: Flow) -> Iterator[str]:
 
 def format_flow(flow: Flow) -> str:
     """The flow as a line of ``ovs-ofctl dump-flows``, leading space included."""
-    match = format_match(flow.match, flow.priority)
-    actions = f"actions={format_actions(flow.actions)}"
-    return f" {''.join(_statistics(flow))}{match}{' ' if match else ''}{actions}"
+    return _line(flow, format_term, str)
+
+
+def format_flows(flows: Iterable[Flow]) -> Iterator[str]:
+    """The line of each flow; terms and actions that are in several of them are written once."""
+    term, action = _once(format_term), _once(str)
+    for flow in flows:
+        yield _line(flow, term, action)
+
+
+def _line(flow: Flow, term: Callable[[MatchTerm], str], action: Callable[[Action], str]) -> str:
+    match = _match(flow.match, flow.priority, term)
+    actions = ",".join(map(action, flow.actions)) or NO_ACTIONS
+    return f" {''.join(_statistics(flow))}{match}{' ' if match else ''}actions={actions}"
+
+
+def _once(write: Callable[[Part], str]) -> Callable[[Part], str]:
+    """``write``, which remembers what it made of an object, as far as there is room."""
+    known: dict[int, tuple[Part, str]] = {}
+
+    def text(part: Part) -> str:
+        found = known.get(id(part))
+        if found is None:
+            if len(known) == _REMEMBERED:
+                known.clear()
+            # The object is kept too, so that no other comes to be where it was.
+            found = known[id(part)] = part, write(part)
+        return found[1]
+
+    return text
 
 
 def format_learned(flow: Flow) -> str:

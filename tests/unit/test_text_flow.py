@@ -9,8 +9,8 @@ import pytest
 from flowvm.actions.output import Output
 from flowvm.actions.resubmit import Resubmit
 from flowvm.fields import field
-from flowvm.flow import DEFAULT_PRIORITY, FieldMatch, Flow, ProtocolMatch
-from flowvm.text.format import format_learned
+from flowvm.flow import DEFAULT_PRIORITY, FieldMatch, Flow, Match, ProtocolMatch
+from flowvm.text.format import format_flow, format_flows, format_learned
 from flowvm.text.parse import parse_actions, parse_flow, parse_match
 
 PRINTED = [
@@ -144,3 +144,19 @@ def test_a_port_is_the_same_wherever_its_name_stands() -> None:
     named = term.value, output.port, resubmit.in_port
     assert [type(name) for name in (*named, flow.table, resubmit.table)] == [str] * 5
     assert len({*named}) == 1
+
+
+def test_flows_are_written_alike_alone_and_with_others() -> None:
+    """Also where they share terms and actions, and where there are too many of those to keep."""
+    wide = parse_flow("priority=7,tcp,nw_src=10.0.0.0/8 actions=load:0x1->NXM_NX_REG0[],output:3")
+    flows = []
+    for number in range(70_000):
+        port = FieldMatch.exact("in_port", number % 0xFF00)
+        match = Match((port, *wide.match.terms))
+        flows.append(wide.replace(match=match, actions=(*wide.actions, Output(number % 7))))
+    lines = list(format_flows(flows))
+    assert lines[66_666] == (
+        " priority=7,in_port=1386,tcp,nw_src=10.0.0.0/8 "
+        "actions=load:0x1->NXM_NX_REG0[],output:3,output:5"
+    )
+    assert lines[::7_919] == [format_flow(flow) for flow in flows[::7_919]]
