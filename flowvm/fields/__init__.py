@@ -1,0 +1,91 @@
+"""The registry of match fields: one row per field of ovs-fields(7).
+
+Everything that needs to know a field (parser, formatter, matcher, ``load``/``move``/``learn``
+subfields, strategies) reads this table. A row says how the field is spelled, how wide it is, how
+its values are written, what must hold before it exists in a packet, and where its bits live.
+"""
+
+from flowvm.fields.bits import (
+    DP_HASH_BITS,
+    DSCP_MASK,
+    ETH_TYPE_BITS,
+    INNER_TCI,
+    INNER_TPID,
+    IPV4_DST_BITS,
+    IPV4_SRC_BITS,
+    IPV6_EXTENDED_BITS,
+    IPV6_NEXT_BITS,
+    NSH_TTL_BITS,
+    NW_FRAG_BITS,
+    NW_PROTO_BITS,
+    NW_TOS_BITS,
+    NW_TTL_BITS,
+    OUTER_TCI,
+    OUTER_TPID,
+    PACKET_TYPE_BITS,
+    SKB_PRIORITY_BITS,
+    TCP_FLAGS_BITS,
+    TP_DST_BITS,
+    TP_SRC_BITS,
+    Bits,
+)
+from flowvm.fields.metadata import N_REGS, N_TUN_METADATA, TUN_METADATA_WIDTH
+from flowvm.fields.protocols import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_NSH,
+    ETH_TYPE_QINQ,
+    ETH_TYPE_RARP,
+    ETH_TYPE_VLAN,
+    SHORTHANDS,
+)
+from flowvm.fields.registry import FIELDS, field, field_names, packet_field
+from flowvm.fields.row import Field, Format, Prerequisite
+
+__all__ = [
+    "DP_HASH_BITS",
+    "DSCP_MASK",
+    "ETH_TYPE_ARP",
+    "ETH_TYPE_BITS",
+    "ETH_TYPE_IP",
+    "ETH_TYPE_IPV6",
+    "ETH_TYPE_MPLS",
+    "ETH_TYPE_MPLS_MCAST",
+    "ETH_TYPE_NSH",
+    "ETH_TYPE_QINQ",
+    "ETH_TYPE_RARP",
+    "ETH_TYPE_VLAN",
+    "FIELDS",
+    "INNER_TCI",
+    "INNER_TPID",
+    "IPV4_DST_BITS",
+    "IPV4_SRC_BITS",
+    "IPV6_EXTENDED_BITS",
+    "IPV6_NEXT_BITS",
+    "NSH_TTL_BITS",
+    "NW_FRAG_BITS",
+    "NW_PROTO_BITS",
+    "NW_TOS_BITS",
+    "NW_TTL_BITS",
+    "N_REGS",
+    "N_TUN_METADATA",
+    "OUTER_TCI",
+    "OUTER_TPID",
+    "PACKET_TYPE_BITS",
+    "SHORTHANDS",
+    "SKB_PRIORITY_BITS",
+    "TCP_FLAGS_BITS",
+    "TP_DST_BITS",
+    "TP_SRC_BITS",
+    "TUN_METADATA_WIDTH",
+    "Bits",
+    "Field",
+    "Format",
+    "Prerequisite",
+    "field",
+    "field_names",
+    "packet_field",
+]
