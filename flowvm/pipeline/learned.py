@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,17 +25,22 @@ class LearnedSubtable:
         self.max_priority = target.priority
         self.index = KeyIndex(len(target.mask.columns))
         self.heads: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._is_shared = False
 
     def copy(self) -> LearnedSubtable:
+        """The same rules, to go their own way; what is in memory is shared until then."""
         twin = LearnedSubtable(self.target)
         twin.index = self.index.copy()
-        twin.heads = self.heads.copy()
+        twin.heads = self.heads
+        self._is_shared = twin._is_shared = True
         return twin
 
     def put(self, keys: NDArray[np.uint64], rules: NDArray[np.int64]) -> None:
         """Let ``rules`` be what the distinct ``keys`` stand for from now on."""
         numbers = self.index.find(keys)
         new = numbers == NO_ENTRY
+        if self._is_shared:
+            self.heads, self._is_shared = self.heads.copy(), False
         self.heads[numbers[~new]] = rules[~new]
         if new.any():
             self.index.add(keys[:, new])
@@ -46,7 +53,7 @@ class LearnedSubtable:
         keys = self.index.keys[:, kept]
         self.index = KeyIndex(len(self.mask.columns), max(8, keys.shape[1]))
         self.index.add(keys)
-        self.heads = rules[kept]
+        self.heads, self._is_shared = rules[kept], False
 
 
 class LearnedShape:
@@ -54,15 +61,16 @@ class LearnedShape:
 
     def __init__(self, operations: tuple[Operation, ...], widths: tuple[int, ...]) -> None:
         self.operations = operations
-        self._widths = widths
+        ends = list(accumulate(widths, initial=0))
+        self._parts = [slice(first, last) for first, last in pairwise(ends)]
         self._count = 0
         self._store = np.zeros((sum(widths), 16), np.uint64)
+        self._is_shared = False
 
     def copy(self) -> LearnedShape:
-        twin = LearnedShape(self.operations, self._widths)
-        twin._count = self._count
-        twin._store = self._store.copy()
-        return twin
+        """The same rows, to go their own way; what is in memory is shared until then."""
+        self._is_shared = True
+        return copy(self)
 
     @property
     def n_operands(self) -> int:
@@ -76,13 +84,13 @@ class LearnedShape:
     @property
     def operands(self) -> tuple[Operands, ...]:
         """The operands by operation, as in :class:`Shape`."""
-        ends = np.cumsum(self._widths)
-        return tuple(
-            self.rows[end - width : end] for end, width in zip(ends, self._widths, strict=True)
-        )
+        rows = self.rows
+        return tuple(rows[part] for part in self._parts)
 
     def append(self, rows: Operands) -> NDArray[np.int64]:
         first, count = self._count, self._count + rows.shape[1]
+        if self._is_shared:
+            self._store, self._is_shared = self._store.copy(), False
         if count > self._store.shape[1]:
             grown = np.zeros((len(self._store), 2 * count), np.uint64)
             grown[:, :first] = self.rows
@@ -93,6 +101,6 @@ class LearnedShape:
 
     def keep(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Forget all but ``rows``; returns the numbers that these have then."""
-        self._store = self._store[:, rows]
+        self._store, self._is_shared = self._store[:, rows], False
         self._count = len(rows)
         return np.arange(len(rows))

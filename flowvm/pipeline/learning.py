@@ -204,6 +204,7 @@ def alterations(histories: Sequence[History]) -> list[Alterations]:
 
 def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) -> None:
     """Do to the tables what events ask for; ``times`` (ns) has one entry a packet."""
+    state.rules.own("modified")
     for history, learned in zip(histories, _new_rules(state, histories), strict=True):
         of = history.events
         last = of.ends
@@ -226,6 +227,7 @@ def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) 
 
 def refresh(state: State, refreshed: Sequence[Refreshed], times: NDArray[np.int64]) -> None:
     """Restart the hard timeouts of rules; ``times`` (ns) are those of each path's last packet."""
+    state.rules.own("modified")
     for some in refreshed:
         np.maximum.at(state.rules.modified, some.rules, times[some.paths])
 
@@ -261,6 +263,7 @@ def _set_cookies(state: State, rules: NDArray[np.int64], templates: NDArray[np.i
     for number in np.unique(templates).tolist():
         cookie = state.templates[number].cookie
         if cookie != KEEP_COOKIE:
+            state.rules.own("cookie")
             state.rules.cookie[rules[templates == number]] = cookie
 
 
@@ -272,6 +275,7 @@ def _set_actions(
         mine = shapes == number
         shape = state.learned_shape(number)
         rows = of.contents[1 : 1 + shape.n_operands, events[mine]]
+        state.rules.own("shape", "row", "template")
         state.rules.shape[rules[mine]] = number
         state.rules.row[rules[mine]] = shape.append(rows)
         state.rules.template[rules[mine]] = of.templates[events[mine]]

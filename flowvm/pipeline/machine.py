@@ -416,6 +416,7 @@ class Machine:
         self, steps: Steps, good: int, cut: TimeoutCut, without_effect: NDArray[np.bool_]
     ) -> None:
         rules = self.state.rules
+        rules.own("idle_timeout", "hard_timeout")
         mine = cut.rules[(steps.tally(good).members[cut.packets] > 0) & ~without_effect]
         for column, seconds in (
             (rules.idle_timeout, cut.idle_timeout),

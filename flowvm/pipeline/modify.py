@@ -102,6 +102,7 @@ def apply_flow_mods(state: State, mods: Iterable[FlowMod], protocol: Protocol) -
 
     Raises FlowModError at the first that cannot be: those before it stand.
     """
+    state.rules.own()
     for mod in mods:
         _Modifier(state, mod, protocol).apply()
 

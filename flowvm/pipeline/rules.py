@@ -45,6 +45,9 @@ class RuleColumns:
 
     ``template`` is the number of the learn template that wrote the rule's actions last, or -1 for
     a rule that still has those of the dump; ``made_by`` that of the one that made the rule, or -1.
+
+    A copy shares its columns until one of the two is about to write them, and says so: :meth:`own`.
+    Columns that are shared cannot be written.
     """
 
     table: NDArray[np.int32]
@@ -67,6 +70,7 @@ class RuleColumns:
 
     def __init__(self, count: int) -> None:
         self._count = 0
+        self._shared: set[str] = set()
         self._store = {
             name: np.full(count + max(count // _ROOM, 16), default, dtype)
             for name, (dtype, default) in _COLUMNS.items()
@@ -92,10 +96,21 @@ class RuleColumns:
 
     def copy(self) -> Self:
         """The same rules, to go their own way."""
+        for column in self._store.values():
+            column.flags.writeable = False
+        self._shared = set(_COLUMNS)
+        self._show(self._count)
         twin = type(self).__new__(type(self))
-        twin._store = {name: column.copy() for name, column in self._store.items()}
-        twin._show(self._count)
+        twin.__dict__ |= self.__dict__
+        twin._store, twin._shared = dict(self._store), set(_COLUMNS)
         return twin
+
+    def own(self, *names: str) -> None:
+        """Let the columns of these ``names``, by default all, be written from now on."""
+        for name in self._shared.intersection(names or _COLUMNS):
+            self._store[name] = self._store[name].copy()
+            setattr(self, name, self._store[name][: self._count])
+            self._shared.remove(name)
 
     def take(self, rules: NDArray[np.int64]) -> Self:
         """Some of the rules, numbered anew in that order."""
@@ -106,6 +121,7 @@ class RuleColumns:
 
     def append(self, n: int) -> NDArray[np.int64]:
         """Add ``n`` rules with default entries; returns their numbers."""
+        self.own()
         first, count = self._count, self._count + n
         if count > len(self._store["table"]):
             for name, (dtype, default) in _COLUMNS.items():

@@ -192,6 +192,7 @@ class State:
         times: NDArray[np.int64],
     ) -> None:
         """Let the new rules ``numbers`` be those of distinct ``keys``, created at ``times``."""
+        self.rules.own()
         self.rules.table[numbers] = target.table
         self.rules.priority[numbers] = target.priority
         self.rules.is_table_miss[numbers] = target.priority == 0 and not target.mask.columns
@@ -302,6 +303,7 @@ class State:
                     gone += self.remove(rule)
             over = np.array(gone, np.int64)
         elif len(over):
+            self.rules.own("alive")
             self.rules.alive[over] = False
             self._any_dead = True
             self.n_removed += len(over)
@@ -317,6 +319,7 @@ class State:
 
         Returns all that went.
         """
+        self.rules.own("alive")
         self.rules.alive[rule] = False
         self._any_dead = True
         self.n_removed += 1

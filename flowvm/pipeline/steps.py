@@ -120,6 +120,7 @@ class Steps:
         tally, hits, rules = self.tally(good), self.paths.hits, state.rules
         if len(lost):
             hits = hits.without(lost)
+        rules.own("n_packets", "n_bytes", "used")
         credit(hits, tally, self.times, (rules.n_packets, rules.n_bytes, rules.used))
         if state.groups is not None:
             taken = np.flatnonzero(tally.members)

@@ -8,6 +8,7 @@ have not found their answer yet.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +122,7 @@ class KeyIndex:
         self._slots = np.full(self._slots_for(capacity), NO_ENTRY, np.int64)
         self._rows = np.arange(n_words)
         self._all_bits = np.full(n_words, (1 << 64) - 1, np.uint64)
+        self._is_shared = False
 
     @staticmethod
     def _slots_for(capacity: int) -> int:
@@ -135,12 +137,9 @@ class KeyIndex:
         return self._keys[:, : self._count]
 
     def copy(self) -> KeyIndex:
-        """An index of its own that holds the same keys."""
-        twin = KeyIndex(self._n_words)
-        twin._count = self._count
-        twin._keys = self._keys.copy()
-        twin._slots = self._slots.copy()
-        return twin
+        """An index of its own that holds the same keys; memory is shared until one gets more."""
+        self._is_shared = True
+        return copy(self)
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The number of each of ``keys`` (words, n), or -1."""
@@ -213,6 +212,9 @@ class KeyIndex:
     def add(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Add keys that are distinct and not there yet; returns their numbers."""
         first, n = self._count, keys.shape[1]
+        if self._is_shared:
+            self._keys, self._slots = self._keys.copy(), self._slots.copy()
+            self._is_shared = False
         if first + n > self._keys.shape[1]:
             grown = np.zeros((self._n_words, max(2 * self._keys.shape[1], first + n)), np.uint64)
             grown[:, :first] = self._keys[:, :first]
