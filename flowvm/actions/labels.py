@@ -25,14 +25,11 @@ from flowvm.fields import (
     NW_TOS_BITS,
     NW_TTL_BITS,
     PACKET_TYPE_BITS,
-    Bits,
-    Prerequisite,
 )
 from flowvm.packet.keys import MAX_MPLS_LABELS, MPLS_BOTTOM, count_labels
 from flowvm.pipeline.bits import ONES, Columns
-from flowvm.pipeline.emission import Reason
 from flowvm.pipeline.failures import Failure
-from flowvm.pipeline.prerequisites import has_eth_type, holds, is_ip, needs, union, value
+from flowvm.pipeline.prerequisites import has_eth_type, is_ip, union, value
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
 
 if TYPE_CHECKING:
@@ -44,7 +41,6 @@ Stack = NDArray[np.uint64]
 IPV6_EXPLICIT_NULL = 2
 DEFAULT_TTL = 64
 
-_TTL_BITS = Bits(Column.MPLS, 32, 8)
 _LABELS: ColumnBits = {Column.MPLS: ONES, Column.MPLS_2: ONES}
 _CONNECTION = dict.fromkeys(range(Column.CT_IPV4, Column.CT_TP + 1), ONES)
 _CLEARED = (
@@ -209,32 +205,3 @@ class SetLabel(WriteBits):
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         self.execute_quietly(run, packets, operands)
         return None
-
-
-@dataclass(frozen=True)
-class DecrementLabelTtl(Operation):
-    """Count the TTL of the outermost label down; at 1 tell the controller.
-
-    Then, and if there is no label, leave the action list.
-    """
-
-    @property
-    def reads(self) -> ColumnBits:
-        return union(needs(Prerequisite.MPLS), self.writes)
-
-    @property
-    def writes(self) -> ColumnBits:
-        return _TTL_BITS.mask
-
-    def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        met = holds(Prerequisite.MPLS, run.columns, packets)
-        labelled = np.ones(len(packets), bool) if met is None else met
-        alive = labelled & (value(run.columns, packets, _TTL_BITS) > 1)
-        run.columns[Column.MPLS][packets[alive]] -= np.uint64(1 << _TTL_BITS.shift)
-        run.emissions.touch(packets[alive])
-        if alive.all():
-            return None
-        run.to_controller(packets[labelled & ~alive], Reason.INVALID_TTL)
-        if run.recorder:
-            run.recorder.warning("MPLS decrement TTL exception")
-        return alive

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flowvm.actions.base import Action, Lowered, Resolver
-from flowvm.actions.labels import DecrementLabelTtl, PopLabel, PushLabel, SetLabel
-from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST, field
+from flowvm.actions.labels import PopLabel, PushLabel, SetLabel
+from flowvm.actions.ttl import DecrementHeaderTtl
+from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST, MPLS_TTL_BITS, field
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import parse_number
@@ -88,7 +89,8 @@ class DecMplsTtl(Action):
         return "dec_mpls_ttl"
 
     def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
-        return Lowered(DecrementLabelTtl())
+        types = ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST
+        return Lowered(DecrementHeaderTtl("MPLS", types, MPLS_TTL_BITS))
 
 
 def make_push_mpls(item: Item) -> PushMpls:

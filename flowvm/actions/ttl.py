@@ -21,7 +21,15 @@ from flowvm.actions.base import (
     Resolver,
 )
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_IPV6, ETH_TYPE_NSH, NSH_TTL_BITS, NW_TTL_BITS, Prerequisite
+from flowvm.fields import (
+    ETH_TYPE_BITS,
+    ETH_TYPE_IPV6,
+    ETH_TYPE_NSH,
+    NSH_TTL_BITS,
+    NW_TTL_BITS,
+    Bits,
+    Prerequisite,
+)
 from flowvm.pipeline.emission import PacketInOptions, Reason
 from flowvm.pipeline.prerequisites import has_eth_type, is_ip, needs, union, value
 from flowvm.text.errors import WordError
@@ -90,34 +98,38 @@ class DecNshTtl(Action):
         return "dec_nsh_ttl"
 
     def lower(self, resolver: Resolver) -> Lowered:  # noqa: ARG002
-        return Lowered(DecrementNshTtl())
+        return Lowered(DecrementHeaderTtl("NSH", (ETH_TYPE_NSH,), NSH_TTL_BITS))
 
 
 @dataclass(frozen=True)
-class DecrementNshTtl(Operation):
-    """Count the TTL of the network service header down; at 1 tell the controller.
+class DecrementHeaderTtl(Operation):
+    """Count the TTL of a header of ``eth_types`` down; at 1 tell the controller.
 
-    Then, and if there is no such header, leave the action list.
+    Then, and if there is no such header, leave the action list. ``header`` is its name in traces.
     """
+
+    header: str
+    eth_types: tuple[int, ...]
+    ttl: Bits
 
     @property
     def reads(self) -> ColumnBits:
-        return union(needs(Prerequisite.NSH), self.writes)
+        return union(ETH_TYPE_BITS.mask, self.writes)
 
     @property
     def writes(self) -> ColumnBits:
-        return NSH_TTL_BITS.mask
+        return self.ttl.mask
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
-        nsh = has_eth_type(run.columns, packets, ETH_TYPE_NSH)
-        alive = nsh & (value(run.columns, packets, NSH_TTL_BITS) > 1)
-        run.columns[Column.NSH][packets[alive]] -= np.uint64(1 << NSH_TTL_BITS.shift)
+        there = has_eth_type(run.columns, packets, *self.eth_types)
+        alive = there & (value(run.columns, packets, self.ttl) > 1)
+        run.columns[self.ttl.column][packets[alive]] -= np.uint64(1 << self.ttl.shift)
         run.emissions.touch(packets[alive])
         if alive.all():
             return None
-        run.to_controller(packets[nsh & ~alive], Reason.INVALID_TTL)
+        run.to_controller(packets[there & ~alive], Reason.INVALID_TTL)
         if run.recorder:
-            run.recorder.warning("NSH decrement TTL exception")
+            run.recorder.warning(f"{self.header} decrement TTL exception")
         return alive
 
 

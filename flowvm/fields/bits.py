@@ -73,6 +73,7 @@ TP_DST_BITS = Bits(Column.TP, 16, 16)
 TCP_FLAGS_BITS = Bits(Column.TP, 0, 16)
 IPV4_SRC_BITS = Bits(Column.IPV4, 32, 32)
 IPV4_DST_BITS = Bits(Column.IPV4, 0, 32)
+MPLS_TTL_BITS = Bits(Column.MPLS, 32, 8)
 NSH_TTL_BITS = Bits(Column.NSH, 48, 8)
 PACKET_TYPE_BITS = Bits(Column.PACKET_TYPE, 32, 32)
 

@@ -8,6 +8,7 @@ from flowvm.fields.bits import (
     ETH_TYPE_BITS,
     IPV4_DST_BITS,
     IPV4_SRC_BITS,
+    MPLS_TTL_BITS,
     NSH_TTL_BITS,
     NW_FRAG_BITS,
     NW_PROTO_BITS,
@@ -56,7 +57,7 @@ MPLS = (
           oxm="OXM_OF_MPLS_TC", maskable=False),
     Field("mpls_bos", 1, Bits(Col.MPLS, 40, 1), DEC, Need.MPLS,
           oxm="OXM_OF_MPLS_BOS", maskable=False, writable=False),
-    Field("mpls_ttl", 8, Bits(Col.MPLS, 32, 8), DEC, Need.MPLS,
+    Field("mpls_ttl", 8, MPLS_TTL_BITS, DEC, Need.MPLS,
           nxm="NXM_NX_MPLS_TTL", maskable=False),
 )
 
