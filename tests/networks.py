@@ -51,22 +51,31 @@ def bridge(
     return Bridge(name, ports, program)
 
 
-BR_TUN = """
+_BR_TUN = """
  table=0,priority=1,in_port=1 actions=resubmit(,1)
  table=0,priority=1,in_port=2 actions=resubmit(,2)
  table=0,priority=0 actions=drop
  table=1,priority=0,dl_dst=00:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,20)
  table=1,priority=0,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,21)
- table=2,priority=1,tun_id=0x1 actions=mod_vlan_vid:{tag},resubmit(,10)
+ table=2,priority=1,tun_id=0x{one:x}{marked} actions=mod_vlan_vid:{tag},resubmit(,10)
  table=2,priority=0 actions=drop
  table=10,priority=1 actions=learn(table=20,hard_timeout=300,priority=1,NXM_OF_VLAN_TCI[0..11],\
 NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0->NXM_OF_VLAN_TCI[],\
-load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],output:NXM_OF_IN_PORT[]),output:1
+load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],{back}output:NXM_OF_IN_PORT[]),output:1
  table=20,priority=0 actions=resubmit(,21)
- table=21,priority=1,dl_vlan={tag} actions=strip_vlan,set_tunnel:0x1,output:2
+ table=21,priority=1,dl_vlan={tag} actions=strip_vlan,set_tunnel:0x1,{to}output:2
  table=21,priority=0 actions=drop
 """
-"""Neutron's br-tun: port 1 is the patch to br-int, port 2 a tunnel; the network is tunnel 1."""
+
+
+def br_tun(tag: int, *, one: int = 1, marked: str = "", back: str = "", to: str = "") -> str:
+    """Neutron's br-tun: port 1 is the patch to br-int, port 2 a tunnel.
+
+    The network has the ``tag`` here; it is sent as tunnel 1 and comes as ``one``. ``marked`` is
+    matched of it besides, ``to`` done before it is sent, and ``back`` is what answers load.
+    """
+    return _BR_TUN.format(tag=tag, one=one, marked=marked, back=back, to=to)
+
 
 BR_INT = """
  priority=2,in_port=3 actions=mod_vlan_vid:{tag},output:1
@@ -80,20 +89,20 @@ BR_INT = """
 def cloud_node(name: str, guest: str, tag: int, local: str, remote: str, kind: str = "gre") -> Node:
     """A node of a cloud: ``guest`` is on its network, the interface "other" on another one."""
     options = {"remote_ip": remote, "local_ip": local, "key": "flow"}
-    br_int = bridge(
+    integration = bridge(
         "br-int",
         BR_INT.format(tag=tag),
         patch("patch-tun", 1, "patch-int"),
         interface(guest, 3),
         interface(f"qvo-other-{name}", 4),
     )
-    br_tun = bridge(
+    tunnels = bridge(
         "br-tun",
-        BR_TUN.format(tag=tag),
+        br_tun(tag),
         patch("patch-int", 1, "patch-tun"),
         interface(f"{kind}-1", 2, kind, **options),
     )
-    return Node(name, (br_int, br_tun), addresses=(f"{local}/24",))
+    return Node(name, (integration, tunnels), addresses=(f"{local}/24",))
 
 
 def cloud(kind: str = "gre") -> list[Node]:

@@ -5,14 +5,14 @@ Those without a frame or a time are compared with Open vSwitch's own in tests/co
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
 
 from .conftest import Run
+from .golden import assert_prints, golden
 
-GOLDEN = sorted((Path(__file__).parents[1] / "fixtures" / "traces").glob("*.txt"))
+GOLDEN = golden("traces")
 
 
 def test_there_are_golden_traces() -> None:
@@ -23,7 +23,4 @@ def test_there_are_golden_traces() -> None:
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_a_trace_prints_what_it_always_did(flowvm: Run, file: Path) -> None:
     """Every byte of a trace is pinned."""
-    command, _, expected = file.read_text(encoding="utf-8").partition("\n")
-    ended = flowvm(*shlex.split(command.removeprefix("$ flowvm ")))
-    assert (ended.status, ended.err) == (0, "")
-    assert ended.out == expected
+    assert_prints(flowvm, file)

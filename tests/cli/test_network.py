@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import tarfile
 from pathlib import Path
@@ -15,8 +14,9 @@ from flowvm.examples import node_source
 from tests.unit.network_files import NODE, write
 
 from .conftest import Run
+from .golden import assert_prints, golden
 
-GOLDEN = sorted((Path(__file__).parents[1] / "fixtures" / "networks").glob("*.txt"))
+GOLDEN = golden("networks")
 GRE = ("example:gre/compute", "example:gre/network")
 VLAN = ("example:vlan/compute", "example:vlan/network")
 
@@ -29,10 +29,7 @@ def test_there_are_golden_networks() -> None:
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_a_network_is_shown_as_it_always_was(flowvm: Run, file: Path) -> None:
     """Every byte of the tree, of JSON and of the graphs is pinned."""
-    command, _, expected = file.read_text(encoding="utf-8").partition("\n")
-    ended = flowvm(*shlex.split(command.removeprefix("$ flowvm ")))
-    assert (ended.status, ended.err) == (0, "")
-    assert ended.out == expected
+    assert_prints(flowvm, file)
 
 
 def test_json_has_what_the_tree_has(flowvm: Run) -> None:

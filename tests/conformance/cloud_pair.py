@@ -15,8 +15,8 @@ from flowvm.network.wiring import Place
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.text.fdb import format_fdb
+from tests.networks import br_tun, interface, patch
 from tests.networks import bridge as make_bridge
-from tests.networks import interface, patch
 
 from ..oracle import Fabric, OpenVSwitch
 from .network_pair import counted, counted_in
@@ -30,22 +30,6 @@ GUESTS = {2: 2, 3: 3}
 
 _UDP_PORT = slice(34, 36)
 _UDP_CHECKSUM = slice(40, 42)
-
-BR_TUN = """
- table=0,priority=1,in_port=1 actions=resubmit(,1)
- table=0,priority=1,in_port=2 actions=resubmit(,2)
- table=0,priority=0 actions=drop
- table=1,priority=0,dl_dst=00:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,20)
- table=1,priority=0,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00 actions=resubmit(,21)
- table=2,priority=1,tun_id=0x{one:x}{marked} actions=mod_vlan_vid:{tag},resubmit(,10)
- table=2,priority=0 actions=drop
- table=10,priority=1 actions=learn(table=20,hard_timeout=300,priority=1,NXM_OF_VLAN_TCI[0..11],\
-NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0->NXM_OF_VLAN_TCI[],\
-load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],{back}output:NXM_OF_IN_PORT[]),output:1
- table=20,priority=0 actions=resubmit(,21)
- table=21,priority=1,dl_vlan={tag} actions=strip_vlan,set_tunnel:0x1,{to}output:2
- table=21,priority=0 actions=drop
-"""
 
 
 class CloudPair:
@@ -89,7 +73,7 @@ class CloudPair:
         key = options.get("in_key", options.get("key", "0"))
         flows = {
             f"{node}i": "actions=NORMAL",
-            f"{node}t": BR_TUN.format(
+            f"{node}t": br_tun(
                 tag=2 if node == "c" else 1,
                 one=1 if key == "flow" else int(key, 0),
                 to=f"load:0x{hexed}->NXM_NX_TUN_IPV4_DST[]," if by_flow else marking,

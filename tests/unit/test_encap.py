@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 
-from flowvm.packet.batch import PacketBatch
-from flowvm.packet.frames import Frames
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump
 
 from ..conformance.encap_cases import frame, table
 from ..conformance.nsh_cases import ETHERNET, INNER, MACS, UDP, header
+from .one_at_a_time import assert_one_at_a_time, batch
 
 PUSHED = bytes(12) + bytes.fromhex("894f")
 
 
 def sent(flows: str, packet: bytes) -> list[tuple[int, bytes]]:
     """What leaves for a frame that comes in on port 1."""
-    batch = PacketBatch.of(Frames.of([packet]), 1, 0)
-    emissions = Switch(parse_dump(flows).flows).run(batch).emissions
+    emissions = Switch(parse_dump(flows).flows).run(batch([packet])).emissions
     return list(zip(emissions.port.tolist(), emissions.frames, strict=True))
 
 
@@ -150,14 +147,4 @@ def test_a_batch_is_its_packets_one_at_a_time(seed: int) -> None:
     """In frames, ports and counters."""
     rng = random.Random(seed)
     flows = parse_dump(table(rng)).flows
-    frames = [frame(rng) for _ in range(40)]
-    together, apart = Switch(flows), Switch(flows)
-    whole = together.run(PacketBatch.of(Frames.of(frames), 1, 0)).emissions
-    found = []
-    for number, one in enumerate(frames):
-        emissions = apart.run(PacketBatch.of(Frames.of([one]), 1, 0)).emissions
-        pairs = zip(emissions.port.tolist(), emissions.frames, strict=True)
-        found += [(number, port, sent) for port, sent in pairs]
-    assert found == list(zip(whole.packet.tolist(), whole.port.tolist(), whole.frames, strict=True))
-    counts = [np.array([f.n_packets for f in switch.flows()]) for switch in (together, apart)]
-    assert (counts[0] == counts[1]).all()
+    assert_one_at_a_time(flows, [frame(rng) for _ in range(40)])

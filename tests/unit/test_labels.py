@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
-from flowvm.packet.batch import PacketBatch
-from flowvm.packet.frames import Frames
 from flowvm.switch import Switch
 from flowvm.text.dump import parse_dump
 
 from ..conformance.label_cases import frame, table
+from .one_at_a_time import assert_one_at_a_time, batch
 
 ETHER = Ether(src="00:00:00:00:00:01", dst="00:00:00:00:00:02")
 UDP4 = IP(src="10.0.0.1", dst="10.0.0.2", ttl=9, tos=0x14) / UDP(sport=1, dport=2) / b"data"
@@ -26,10 +24,6 @@ def sent(flows: str, frame: object) -> list[tuple[int, bytes]]:
     """What leaves for a frame that comes in on port 1."""
     emissions = Switch(parse_dump(flows).flows).run(batch([bytes(frame)])).emissions  # type: ignore[call-overload]
     return list(zip(emissions.port.tolist(), emissions.frames, strict=True))
-
-
-def batch(frames: list[bytes]) -> PacketBatch:
-    return PacketBatch.of(Frames.of(frames), 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +87,4 @@ def test_a_batch_is_its_packets_one_at_a_time(seed: int) -> None:
     """In frames, ports and counters."""
     rng = random.Random(seed)
     flows = parse_dump(table(rng)).flows
-    frames = [frame(rng) for _ in range(40)]
-    together, apart = Switch(flows), Switch(flows)
-    whole = together.run(batch(frames)).emissions
-    found = []
-    for number, one in enumerate(frames):
-        emissions = apart.run(batch([one])).emissions
-        found += [
-            (number, port, sent)
-            for port, sent in zip(emissions.port.tolist(), emissions.frames, strict=True)
-        ]
-    assert found == list(zip(whole.packet.tolist(), whole.port.tolist(), whole.frames, strict=True))
-    counts = [np.array([f.n_packets for f in switch.flows()]) for switch in (together, apart)]
-    assert (counts[0] == counts[1]).all()
+    assert_one_at_a_time(flows, [frame(rng) for _ in range(40)])
