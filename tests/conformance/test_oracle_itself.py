@@ -248,6 +248,17 @@ def test_an_entry_port_delivers_tunnel_and_pipeline_fields(bridge: Bridge) -> No
     assert len(flows(bridge.dump_flows("OpenFlow15"))) == 2
 
 
+@pytest.mark.parametrize("version", [f"OpenFlow1{minor}" for minor in range(6)])
+def test_a_dump_says_what_ovs_ofctl_dump_flows_says(bridge: Bridge, version: str) -> None:
+    """Also one that takes several messages; only the number of the request is another."""
+    learn = "learn(table=4,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:1->NXM_NX_REG0[])"
+    bridge.add_flows(f"table=3,priority=5,tcp,tp_dst=80,actions={learn},output:2")
+    bridge.add_flows("\n".join(f"tcp,tp_dst={port},actions=output:2" for port in range(3000)))
+    theirs = bridge.ofctl("dump-flows", "-O", version)
+    assert theirs.count(" reply ") > 1
+    assert re.sub("xid=\\w+", "", bridge.dump_flows(version)) == re.sub("xid=\\w+", "", theirs)
+
+
 def test_an_entry_port_takes_no_part_in_a_flood(bridge: Bridge) -> None:
     """ALL reaches every port but the ingress port and the entry ports."""
     bridge.add_flows("tun_id=9 actions=ALL")

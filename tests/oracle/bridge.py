@@ -18,6 +18,7 @@ from functools import cmp_to_key
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .dumps import flow_stats
 from .loading import plan, versions
 from .openflow import OpenFlow, OpenFlowError, PacketIn
 from .order import DatapathFlow, Order, UndecidedError, orders, parse_flows
@@ -129,11 +130,12 @@ class Bridge:
         self.name = name
         self.ports = {number: port for port, number in ports.items()} | {LOCAL: name}
         self._switch = switch
-        self._target = f"unix:{switch.directory / name}.mgmt"
+        self._socket = switch.directory / f"{name}.mgmt"
+        self._target = f"unix:{self._socket}"
         self._numbers = {port: number for number, port in self.ports.items()}
         self._names = frozenset(self._numbers)
         self._captures = {self._numbers[port]: _Capture(path) for port, path in captures.items()}
-        self._openflow = OpenFlow(switch.directory / f"{name}.mgmt")
+        self._openflow = OpenFlow(self._socket)
         self._entries: list[str] = []
         self._entries_used = 0
         self._tlv_map = False
@@ -210,8 +212,8 @@ class Bridge:
         The rules that `entry_port` made are left out.
         """
         self._switch.ctl.pipeline([_PURGE, *_FENCE])
-        options = () if version is None else ("-O", version)
-        dump = self.ofctl("dump-flows", *options)
+        messages = flow_stats(self._socket, version or "OpenFlow10")
+        dump = self._switch.printer.text(messages)
         if not self._entries_used:
             return dump
         kept = (line for line in dump.splitlines(True) if f"cookie={_ENTRY_COOKIE}," not in line)

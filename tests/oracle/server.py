@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from .bridge import MTU, Bridge
+from .dumps import Printer
 from .unixctl import Unixctl, UnixctlError
 
 _PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl")
@@ -71,7 +72,7 @@ class OpenVSwitch:
     revalidators, the threads that otherwise work over the datapath flows whenever they see fit:
     they would change or delete the flows of a packet that has just learned something, before those
     can be read. `revalidate` lets them do one round. `bridge` is a bridge `br0` with ports `p1` to
-    `p8`, numbered 1 to 8; `add_bridge` makes others. With `tunnels` ports can be tunnels, which
+    `p8`, numbered 1 to 8; `add_bridge` makes others. `printer` tells what its dumps say. With `tunnels` ports can be tunnels, which
     else are dummies like all the rest.
     """
 
@@ -97,6 +98,7 @@ class OpenVSwitch:
         }
         self._bridges: dict[str, Bridge] = {}
         self._ctl: Unixctl | None = None
+        self.printer = Printer(self._programs["ovs-ofctl"], self._environment)
         self._paused = False
         atexit.register(self.stop)
         try:
@@ -209,6 +211,7 @@ class OpenVSwitch:
         for bridge in self._bridges.values():
             bridge.close()
         self._bridges.clear()
+        self.printer.close()
         if self._ctl is not None:
             # The daemon waits for its threads as it ends.
             with contextlib.suppress(UnixctlError, OSError):
