@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -176,15 +177,19 @@ def _dump_differences(ours: str, theirs: Sequence[str]) -> Iterator[str]:
         yield "\n ".join(["afterwards there is no", *missing])
 
 
-def _rows(dump: str) -> dict[tuple[str, str], str]:
-    """The flows of a dump by table, and priority and match."""
-    found = {}
+def _rows(dump: str) -> dict[tuple[str, str, int], str]:
+    """The flows of a dump by table, priority and match, and which of those that say the same.
+
+    An old dump may say the same of two matches.
+    """
+    found: dict[tuple[str, str, int], str] = {}
+    alike: Counter[tuple[str, str]] = Counter()
     for line in dump.splitlines():
         if "actions=" not in line:
             continue
         head, _, _ = line.partition(" actions=")
         table = re.search(r"table=(\d+)", head)
         key = (table[1] if table else "0", head.rsplit(" ", 1)[1])
-        assert key not in found, f"two flows {key}"
-        found[key] = line.strip()
+        found[*key, alike[key]] = line.strip()
+        alike[key] += 1
     return found
