@@ -72,8 +72,8 @@ class OpenVSwitch:
     revalidators, the threads that otherwise work over the datapath flows whenever they see fit:
     they would change or delete the flows of a packet that has just learned something, before those
     can be read. `revalidate` lets them do one round. `bridge` is a bridge `br0` with ports `p1` to
-    `p8`, numbered 1 to 8; `add_bridge` makes others. `printer` tells what its dumps say. With `tunnels` ports can be tunnels, which
-    else are dummies like all the rest.
+    `p8`, numbered 1 to 8; `add_bridge` makes others. `printer` tells what dumps of bridges say.
+    With `tunnels` ports can be tunnels, which else are dummies like all the rest.
     """
 
     def __init__(self, ports: int = 8, *, tunnels: bool = False) -> None:
