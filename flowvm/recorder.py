@@ -22,6 +22,7 @@ from flowvm.columns import Column
 from flowvm.flow import FieldMatch, Flow, Match, MatchTerm
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.actionset import execution_order
+from flowvm.pipeline.emission import NO_COOKIE
 from flowvm.pipeline.engine import OF_ACTION, OF_ACTION_SET, OF_RULE, Run
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.legs import Leg
@@ -196,8 +197,8 @@ class StepRecorder:
             actions: Sequence[Action] = self._flow(rule).actions
         else:
             actions = self._ordered if source == OF_ACTION_SET else self._nests[-1].actions
-        cookie = self._flow(rule).cookie if rule >= 0 else None
-        return (UnrollXlate(table, cookie or 0), *actions[position:])
+        cookie = (self._flow(rule).cookie or 0) if rule >= 0 else NO_COOKIE
+        return (UnrollXlate(table, cookie), *actions[position:])
 
     def freeze(self, number: int, rest: tuple[object, ...]) -> None:
         self.frozen[number] = rest

@@ -91,6 +91,14 @@ class Operation:
         return True
 
     @property
+    def needs_rule(self) -> bool:
+        """Whether OVS remembers with it what rule it is of, and in which table that is.
+
+        It does where a controller may be told of that, or the same table be looked up again.
+        """
+        return False
+
+    @property
     def may_choose_normal(self) -> bool:
         """Whether it outputs to ports that packets tell, which can be NORMAL."""
         return False
@@ -136,6 +144,10 @@ class TableCall(Operation):
     @property
     def needs_headers(self) -> bool:
         return not self.by_output
+
+    @property
+    def needs_rule(self) -> bool:
+        return self.table is None
 
     @property
     def is_done_once(self) -> bool:

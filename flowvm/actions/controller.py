@@ -80,6 +80,10 @@ class EmitToController(Operation):
     def needs_headers(self) -> bool:
         return not self.by_output
 
+    @property
+    def needs_rule(self) -> bool:
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.to_controller(
             packets, self.reason, self.options, self.meter_id, by_output=self.by_output
@@ -93,6 +97,10 @@ class Pause(Operation):
 
     reason: Reason
     options: PacketInOptions
+
+    @property
+    def needs_rule(self) -> bool:
+        return True
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.freezer.pause(packets, self.reason, self.options)

@@ -55,6 +55,10 @@ class ToGroup(Operation):
     def needs_headers(self) -> bool:
         return False
 
+    @property
+    def needs_rule(self) -> bool:
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         return enter_groups(run, packets, operands[0].astype(np.int64))
 

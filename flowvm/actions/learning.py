@@ -101,7 +101,7 @@ class LearnFlow(Operation):
             assert row.bits is not None
             if not row.maskable:
                 before = masks.get(row.bits.column, 0) >> row.bits.shift
-                before &= bits.mask_of(row.width) & -1 << row.bits.unused
+                before &= bits.mask_of(min(row.width, row.bits.width)) & -1 << row.bits.unused
                 together = before | bits.mask_of(width) << start
                 if row.width % 8 or together != bits.mask_of(row.width):
                     continue

@@ -78,6 +78,10 @@ class Normal(Operation):
     def needs_headers(self) -> bool:
         return False
 
+    @property
+    def needs_rule(self) -> bool:
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         forward_normally(run, packets)
         return None

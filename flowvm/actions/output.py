@@ -126,6 +126,10 @@ class Emit(Operation):
     def needs_headers(self) -> bool:
         return False
 
+    @property
+    def needs_rule(self) -> bool:
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         emit(run, packets, operands[0].astype(np.int64))
         return None
@@ -149,6 +153,10 @@ class EmitToField(Operation):
     def needs_headers(self) -> bool:
         return False
 
+    @property
+    def needs_rule(self) -> bool:
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         words = run.read(packets, self.source)
         in_range = (words[0] <= ReservedPort.NONE) & ~words[1:].any(axis=0)
@@ -169,6 +177,10 @@ class EmitCut(Operation):
     @property
     def needs_headers(self) -> bool:
         return False
+
+    @property
+    def needs_rule(self) -> bool:
+        return True
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         ports = operands[0].astype(np.int64)

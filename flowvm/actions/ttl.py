@@ -72,6 +72,10 @@ class DecrementTtl(Operation):
     def writes(self) -> ColumnBits:
         return NW_TTL_BITS.mask
 
+    @property
+    def needs_rule(self) -> bool:
+        return True
+
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         ip = is_ip(run.columns, packets)
         ttl = value(run.columns, packets, NW_TTL_BITS)
@@ -119,6 +123,10 @@ class DecrementHeaderTtl(Operation):
     @property
     def writes(self) -> ColumnBits:
         return self.ttl.mask
+
+    @property
+    def needs_rule(self) -> bool:
+        return True
 
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         there = has_eth_type(run.columns, packets, *self.eth_types)

@@ -8,17 +8,19 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field, Prerequisite
 from flowvm.pipeline import bits
 from flowvm.pipeline.bits import Piece
-from flowvm.pipeline.prerequisites import Holds, holds, needs, union
+from flowvm.pipeline.prerequisites import Holds, holds, needs, union, value
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
 
+_PART_OF_ND_RESERVED = "setting a part of nd_reserved, the rest of which is not 0,"
 _UNREADABLE_NSH = "setting a field of a malformed network service header"
 
 
@@ -71,6 +73,21 @@ class _Writer(Operation):
             return union(needs(Prerequisite.NSH), {Column.NSH: bits.ONES})
         return needs(self.field.prerequisite)
 
+    @cached_property
+    def _loses_rest(self) -> bool:
+        """Whether OVS clears the bits of the field that are not written.
+
+        It keeps those that rules on the way match, or other actions have had to do with.
+        """
+        return self.field.name == "nd_reserved"
+
+    def _stop_losing_rest(self, run: Run, packets: Packets, written: NDArray[np.uint64]) -> None:
+        """Stop ``packets`` where bits of the field are set that are not ``written``, a mask."""
+        assert self.field.bits is not None
+        lost = (value(run.columns, packets, self.field.bits) & ~written) != 0
+        met = holds(self.field.prerequisite, run.columns, packets)
+        run.stop_unsupported(packets[lost if met is None else lost & met], _PART_OF_ND_RESERVED)
+
     @property
     def needs_headers(self) -> bool:
         return self.field.bits is not None and self.field.bits.column >= Column.NW
@@ -80,6 +97,8 @@ class _Writer(Operation):
         written = pieces_bits(self.pieces)
         if self.field.presence is not None:
             written = union(written, self.field.presence.mask)
+        if self._loses_rest and self.field.bits is not None:
+            written = union(written, self.field.bits.mask)
         # A tag may come to be, or change its type, with any bit that is written.
         return {Column.VLAN: bits.ONES} if Column.VLAN in written else written
 
@@ -130,6 +149,9 @@ class WriteBits(_Writer):
 
     def store(self, run: Run, packets: Packets, operands: Operands) -> None:
         """Write, whether or not the packets have the field."""
+        if self._loses_rest:
+            mask = np.uint64(bits.mask_of(self.width) << self.start)
+            self._stop_losing_rest(run, packets, np.full(len(packets), mask))
         bits.write(run.columns, packets, self.pieces, operands)
         self._settle(run, packets)
 
@@ -141,6 +163,8 @@ class WriteMasked(_Writer):
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:
         packets, operands = self._with_field(run, packets, operands)
         n = len(operands) // 2
+        if self._loses_rest:
+            self._stop_losing_rest(run, packets, operands[n])
         bits.write_masked(run.columns, packets, self.pieces, operands[:n], operands[n:])
         self._settle(run, packets)
         return None

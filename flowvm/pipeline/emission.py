@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 UNLIMITED = 0xFFFF
+NO_COOKIE = (1 << 64) - 1
+"""The cookie that a packet to the controller has which is sent by no flow (OVS_BE64_MAX)."""
 MISREAD = "changing headers behind two VLAN tags after CONTROLLER"
 CIRCUMSTANCES = ("depth", "resubmits", "popped", "lessons")
 """Where a packet is when it leaves: how deep, after how many resubmits and learn actions, and
@@ -276,7 +278,7 @@ class EmissionLog:
             return
         run = self._run
         rules = run.rule[packets]
-        cookies = np.where(rules >= 0, run.state.rules.cookie[rules], np.uint64(0))
+        cookies = np.where(rules >= 0, run.state.rules.cookie[rules], np.uint64(NO_COOKIE))
         limited = max_len < UNLIMITED
         before = self._commit_of[packets] if limited else None
         commits = self.commit(packets)

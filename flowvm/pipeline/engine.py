@@ -381,7 +381,7 @@ class Run:
         by_original: bool = False,
     ) -> None:
         before = self.depth[packets], self.table[packets], self.rule[packets]
-        thawed, self.freezer.thawed[packets] = self.freezer.thawed[packets], False
+        thawed = self.freezer.thawed[packets]
         mark = self.recorder.mark() if self.recorder else None
         in_bucket, self._in_bucket = self._in_bucket, False
         entered = self.emissions.freezings(packets)
@@ -451,6 +451,7 @@ class Run:
         rules = self._lookup(table, packets, ports, by_original=by_original)
         self.table[packets] = table
         self.rule[packets] = rules
+        self.freezer.thawed[packets] = False
         self.last_table[packets] = table
         self.last_rule[packets] = rules
         if self.recorder:

@@ -165,11 +165,15 @@ class Freezer:
         if not kept:
             return
         left = self._left.setdefault(packet, [])
-        left.append((Unroll(int(run.table[packet]), int(run.rule[packet])), ()))
-        left += [(operations[n], tuple(operands[n][:, i].tolist())) for n in kept]
-        if run.recorder:
-            told = run.recorder.remaining(source, first)
-            self._told += (told[0], *(told[1 + n - first] for n in kept))
+        told = run.recorder.remaining(source, first) if run.recorder else ()
+        is_known = False
+        for n in kept:
+            if operations[n].needs_rule and not is_known:
+                left.append((Unroll(int(run.table[packet]), int(run.rule[packet])), ()))
+                self._told += told[:1]
+                is_known = True
+            left.append((operations[n], tuple(operands[n][:, i].tolist())))
+            self._told += told[1 + n - first : 2 + n - first]
 
     def finish(self, packets: Packets) -> None:
         """Let the datapath take up those of ``packets`` that froze."""

@@ -140,8 +140,7 @@ class Machine:
                 good = self._settle(steps) if self._settles else n_translated
                 stretches.append(Stretch(first + at, paths, path_of[:good]))
             else:
-                in_time = np.searchsorted(times[part], self.state.deadline, side="right")
-                path_of = path_of[: int(in_time)]
+                path_of = path_of[: _until(times[part], self.state.deadline)]
                 stretch = self._travel(batch, first + at, path_of, _Guide(self, paths, recorder))
                 good = len(stretch.path_of)
                 stretches.append(stretch)
@@ -183,15 +182,17 @@ class Machine:
             horizon = min(horizon, int(times[0]) + program.shortest_timeout * SECOND)
         if self.state.macs is not None:
             horizon = min(horizon, self.state.macs.horizon(int(times[0]) // SECOND) * SECOND - 1)
-        return int(np.searchsorted(times, horizon, side="right"))
+        return _until(times, horizon)
 
     def _before_outlived(self, steps: Steps, good: int) -> int:
         """How many of the first packets come before one that needs a rule whose time is over."""
         state = self.state
         now = int(steps.times[good - 1])
-        if now <= state.deadline:
+        cut, until = self._cut_short(steps, good)
+        if now <= min(state.deadline, int(until.min(initial=NEVER))):
             return good
         deadlines = state.rules.deadlines()
+        np.minimum.at(deadlines, cut, until)
         ends = np.full(len(steps.paths), NEVER)
         hits = steps.paths.hits
         np.minimum.at(ends, hits.owner_of_entries(), deadlines[hits["rule"]])
@@ -199,8 +200,30 @@ class Machine:
             rules = state.find_exactly(events.template.target, events.keys)
             known = np.flatnonzero(rules >= 0)
             np.minimum.at(ends, events.packets[known], deadlines[rules[known]])
+        # Nothing more goes at the instant that the clock shows.
+        np.maximum(ends, state.now, out=ends)
         late = np.flatnonzero(steps.times[:good] > ends[steps.path_of[:good]])
         return int(late[0]) if len(late) else good
+
+    def _cut_short(self, steps: Steps, good: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rules whose timeouts the first ``good`` packets shorten, and when they may end then.
+
+        That is not before the packet that does so.
+        """
+        rules = self.state.rules
+        found, ends = [NONE], [NONE]
+        for cut in steps.paths.cuts:
+            tally = steps.tally(good)
+            taken = tally.members[cut.packets] > 0
+            some, since = cut.rules[taken], steps.times[tally.first[cut.packets[taken]]]
+            idle, hard = rules.shorter_timeouts(some, cut.idle_timeout, cut.hard_timeout)
+            end = np.minimum(
+                np.where(idle > 0, since + idle * SECOND, NEVER),
+                np.where(hard > 0, rules.modified[some] + hard * SECOND, NEVER),
+            )
+            found.append(some)
+            ends.append(np.maximum(since, end))
+        return np.concatenate(found), np.concatenate(ends)
 
     def _paths(
         self,
@@ -357,14 +380,17 @@ class Machine:
             macs = seen.apply(state.macs, steps.times)
             for cache in self._caches.values():
                 cache.drop_consulting(macs)
+        now = int(steps.times[good - 1])
+        before = steps.times < now
         for cut, without_effect in zip(cuts, idle, strict=True):
-            self._cut_timeouts(steps, good, cut, without_effect)
-        state.now = max(state.now, int(steps.times[good - 1]))
+            self._cut_timeouts(steps, good, cut, without_effect, before)
         for alteration in altered:
             self._forget(alteration)
         if self._cache.paths is not None and self._cache.paths.volatile.any():
             self._cache.drop(self._cache.paths.volatile)
-        self.advance(state.now)
+        self.advance(now)
+        for cut, without_effect in zip(cuts, idle, strict=True):
+            self._cut_timeouts(steps, good, cut, without_effect, ~before)
         return good
 
     def _histories(self, steps: Steps, good: int) -> list[History]:
@@ -413,19 +439,34 @@ class Machine:
                 cache.drop(gone)
 
     def _cut_timeouts(
-        self, steps: Steps, good: int, cut: TimeoutCut, without_effect: NDArray[np.bool_]
+        self,
+        steps: Steps,
+        good: int,
+        cut: TimeoutCut,
+        without_effect: NDArray[np.bool_],
+        when: NDArray[np.bool_],
     ) -> None:
-        rules = self.state.rules
+        """Shorten the timeouts of rules because of the packets of ``when``, an entry a packet."""
+        rules, tally = self.state.rules, steps.tally(good)
         rules.own("idle_timeout", "hard_timeout")
-        mine = cut.rules[(steps.tally(good).members[cut.packets] > 0) & ~without_effect]
-        for column, seconds in (
-            (rules.idle_timeout, cut.idle_timeout),
-            (rules.hard_timeout, cut.hard_timeout),
+        taken = (tally.members[cut.packets] > 0) & ~without_effect
+        taken &= when[tally.first[cut.packets]]
+        mine = cut.rules[taken]
+        for column, seconds in zip(
+            (rules.idle_timeout, rules.hard_timeout),
+            rules.shorter_timeouts(mine, cut.idle_timeout, cut.hard_timeout),
+            strict=True,
         ):
-            if seconds:
-                longer = (column[mine] == 0) | (column[mine] > seconds)
-                column[mine[longer]] = seconds
+            column[mine[seconds > 0]] = seconds[seconds > 0]
         self.state.note_deadlines(mine)
+
+
+def _until(times: NDArray[np.int64], horizon: int) -> int:
+    """How many packets come up to ``horizon``; those of the first instant do in any case.
+
+    By then everything that is over is gone, but for what packets of that instant end.
+    """
+    return int(np.searchsorted(times, max(horizon, int(times[0])), side="right"))
 
 
 def _before_steps(paths: Paths, path_of: NDArray[np.int64]) -> int:

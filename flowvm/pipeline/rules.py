@@ -131,6 +131,21 @@ class RuleColumns:
         self._show(count)
         return np.arange(first, count)
 
+    def shorter_timeouts(
+        self, rules: NDArray[np.int64], idle_timeout: int, hard_timeout: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The idle and hard timeouts (s) that ``rules`` get if none is to be longer than these.
+
+        0 where nothing changes.
+        """
+
+        def shorter(column: NDArray[np.int32], seconds: int) -> NDArray[np.int64]:
+            now = column[rules]
+            longer = (now == 0) | (now > seconds)
+            return np.where(longer & (seconds > 0), seconds, 0)
+
+        return shorter(self.idle_timeout, idle_timeout), shorter(self.hard_timeout, hard_timeout)
+
     def deadlines(self, rules: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """The last moment at which each of ``rules`` is there; ``NEVER`` if nothing ends it.
 

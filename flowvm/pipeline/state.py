@@ -291,10 +291,14 @@ class State:
         return self._deadline
 
     def advance(self, now: int) -> NDArray[np.int64]:
-        """Move the clock to ``now``; rules whose time is over go. Returns those that went."""
-        self.now = max(self.now, now)
-        if self.now <= self._deadline:
+        """Move the clock to ``now``; rules whose time is over go. Returns those that went.
+
+        They go when it moves: what shortens timeouts does not take away flows of the same instant.
+        """
+        if now <= self.now or now <= self._deadline:
+            self.now = max(self.now, now)
             return np.zeros(0, np.int64)
+        self.now = now
         over = np.flatnonzero(self.rules.deadlines() < self.now)
         if self.owns_learned:
             gone: list[int] = []

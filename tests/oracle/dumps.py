@@ -46,6 +46,7 @@ class Printer:
             ["stdbuf", "-oL", program, "ofp-parse", "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it warns of what the text says as well
             env=environment,
         )
         assert process.stdin is not None
