@@ -86,6 +86,7 @@ class CheckLength(Forerunner):
         run.emissions.commit(packets)
         at_end, run.at_end = run.at_end, True
         in_copy, run.freezer.in_copy = run.freezer.in_copy, True
+        in_branch, run.reentries.in_branch = run.reentries.in_branch, True
         larger, exits = self._branch(run, packets, operands, rest, rest_operands, larger=True)
         self._branch(run, packets, operands, rest, rest_operands, larger=False)
         larger.bring_back_stacks(run)
@@ -94,6 +95,7 @@ class CheckLength(Forerunner):
         if run.recorder:
             run.recorder.unnest()
         run.freezer.in_copy = in_copy
+        run.reentries.in_branch = in_branch
         run.at_end = at_end
 
     def _branch(

@@ -241,15 +241,27 @@ class LearnFlow(Operation):
         content: NDArray[np.uint64],
     ) -> bool:
         """Whether ``limit`` allows this flow: one that is there just so is always refreshed."""
-        existing = run.state.find_exactly(template.target, key[:, None])
-        if existing[0] >= 0 and run.state.is_as_taught(int(existing[0]), template, content):
-            return True
-        pending = sum(
-            int((events.packets == packet).sum())
+        # What the packet itself has taught is not part of the state yet.
+        just = {
+            events.flow_of(i): (events, i)
             for events in run.learned
+            for i in np.flatnonzero(events.packets == packet).tolist()
+        }
+        latest = just.get((template.target, key.tobytes()))
+        existing = run.state.find_exactly(template.target, key[:, None])
+        if latest is not None:
+            events, i = latest
+            same = events.template.makes_like(template)
+            if same and events.content_of(i) == content[:, 0].tolist():
+                return True
+        elif existing[0] >= 0 and run.state.is_as_taught(int(existing[0]), template, content):
+            return True
+        new = sum(
+            run.state.find_exactly(events.template.target, events.keys[:, [i]])[0] < 0
+            for events, i in just.values()
             if (events.template.target.table, events.template.cookie) == (self.table, self.cookie)
         )
-        return run.state.has_room(template, pending)
+        return run.state.has_room(template, new)
 
 
 def _loads(destination: Subfield) -> list[WriteBits]:

@@ -15,12 +15,13 @@ from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field, Prerequisite
 from flowvm.pipeline import bits
 from flowvm.pipeline.bits import Piece
-from flowvm.pipeline.prerequisites import Holds, holds, needs, union, value
+from flowvm.pipeline.prerequisites import Holds, holds, is_later_fragment, needs, union, value
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
 
 _PART_OF_ND_RESERVED = "setting a part of nd_reserved, the rest of which is not 0,"
+_PART_OF_PORT = "setting a part of a port in a later fragment"
 _UNREADABLE_NSH = "setting a field of a malformed network service header"
 
 
@@ -88,6 +89,15 @@ class _Writer(Operation):
         met = holds(self.field.prerequisite, run.columns, packets)
         run.stop_unsupported(packets[lost if met is None else lost & met], _PART_OF_ND_RESERVED)
 
+    @cached_property
+    def _is_part_of_port(self) -> bool:
+        """Whether the rest of what is written may be in a packet, but not in what is known of it.
+
+        So it is with a fragment that begins behind its ports.
+        """
+        where = self.field.bits
+        return where is not None and where.column is Column.TP and self.width < self.field.width
+
     @property
     def needs_headers(self) -> bool:
         return self.field.bits is not None and self.field.bits.column >= Column.NW
@@ -152,6 +162,9 @@ class WriteBits(_Writer):
         if self._loses_rest:
             mask = np.uint64(bits.mask_of(self.width) << self.start)
             self._stop_losing_rest(run, packets, np.full(len(packets), mask))
+        if self._is_part_of_port:
+            later = is_later_fragment(run.columns, packets)
+            run.stop_unsupported(packets[later], _PART_OF_PORT)
         bits.write(run.columns, packets, self.pieces, operands)
         self._settle(run, packets)
 

@@ -63,6 +63,15 @@ class LearnTemplate:
     limit: int
     renderer: Callable[[tuple[Operation, ...]], Renderer]
 
+    def makes_like(self, other: LearnTemplate) -> bool:
+        """Whether flows that this makes have the cookie, timeouts and flags of those of ``other``.
+
+        So ``ofproto_flow_mod_init_for_learn`` tells a refresh from a change.
+        """
+        return (self.cookie, self.idle_timeout, self.hard_timeout, self.flags) == (
+            *(other.cookie, other.idle_timeout, other.hard_timeout, other.flags),
+        )
+
     def flow(
         self, operations: tuple[Operation, ...], key: Sequence[int], operands: Sequence[int]
     ) -> Flow:
@@ -112,6 +121,14 @@ class LearnEvents:
             keys=self.keys[:, events],
             operands=self.operands[:, events],
         )
+
+    def flow_of(self, event: int) -> tuple[Target, bytes]:
+        """Which flow an event makes: what no two flows have in common."""
+        return self.template.target, self.keys[:, event].tobytes()
+
+    def content_of(self, event: int) -> list[int]:
+        """The shape and the operands of the flow that an event makes."""
+        return [self.shape, *self.operands[:, event].tolist()]
 
     @staticmethod
     def joined(parts: Sequence[LearnEvents]) -> LearnEvents:

@@ -68,6 +68,7 @@ class Reentries:
         self.received = np.full(n, NOT_RECEIVED, np.int64)
         self.hides_tags = np.zeros(n, bool)
         self.failed = np.zeros(n, bool)
+        self.in_branch = False
         self._steps_before = np.zeros(n, np.int64)
         self._counts = np.zeros(n, np.int64)
         self._resubmits_before = np.zeros(n, np.int64)
@@ -112,6 +113,8 @@ class Reentries:
         layered = run.layers.have_changed(packets)
         run.stop_unsupported(packets[layered], "recirculation for a hash after encap or decap")
         # What the datapath drops it does not take up again; what follows would not happen then.
+        if self.in_branch:
+            run.stop_unsupported(packets, "recirculation for a hash after check_pkt_larger")
         metered = run.datapath.metered[packets]
         run.stop_unsupported(packets[metered], "recirculation for a hash after a meter")
         self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
