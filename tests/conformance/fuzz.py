@@ -65,7 +65,10 @@ class Fuzzer:
         try:
             self._compare(case, theirs)
         except DifferenceError:
-            # Open vSwitch may, very rarely, differ from itself: ask it again.
+            # Open vSwitch may, very rarely, differ from itself: ask it again. Fragments that it
+            # holds of the case before, or of this one, cannot be taken from it in another way.
+            if self._owned:
+                self._restart()
             again = self._ask(case)
             if again is None:
                 return
@@ -85,9 +88,12 @@ class Fuzzer:
             print(f"Open vSwitch ended ({error}) on\n{case}", file=sys.stderr)
             if not self._owned:
                 raise
-            self.switch.restart()
-            self._blank = blank_bridge(self.switch)
+            self._restart()
             return None
+
+    def _restart(self) -> None:
+        self.switch.restart()
+        self._blank = blank_bridge(self.switch)
 
     def _compare(self, case: Case, theirs: Seen) -> None:
         exercised = Exercised()
