@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Verdict
 from flowvm.pipeline.state import State
+from flowvm.pipeline.steps import matches
 from flowvm.text.format import format_actions, format_match
 
 N_TABLES = 256
@@ -94,9 +95,7 @@ class Tally:
             owners, path_of = part.translations
             members = np.bincount(path_of, minlength=len(paths))
             taken = np.flatnonzero(members)
-            entries, which = paths.hits.of_owners(taken)
-            tables = self._state.rules.table[paths.hits["rule"][entries]]
-            self.hits += np.bincount(tables, members[taken[which]], N_TABLES).astype(np.int64)
+            self.hits += matches(paths.hits, members, self._state.rules.table, N_TABLES)
             stopped = taken[paths.verdict[taken] >= Verdict.UNSUPPORTED]
             for path in stopped.tolist():
                 mine = part.first + owners[path_of == path]

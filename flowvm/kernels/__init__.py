@@ -31,6 +31,7 @@ class Kernels:
     gather: Loop
     tally: Loop
     credit: Loop
+    matches: Loop
 
 
 class _Loaded:

@@ -38,6 +38,7 @@ SIGNATURES = {
     "gather": (_WORDS_32, _INTS, _INT, _written(_array(_INT, 2))),
     "tally": (_ANY_INTS, _ANY_INTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS),
     "credit": (*(_INTS,) * 6, _ANY_INTS, _COUNTS, _COUNTS, _COUNTS),
+    "matches": (_INTS, _INTS, _array(types.int32), _INTS, _COUNTS),
 }
 """What each loop takes. Types are fixed: it is compiled once, and never while packets wait."""
 

@@ -228,3 +228,15 @@ def credit(
             rule_bytes[rule] += n_bytes[path] + count * grown[entry]
             if rule_used[rule] < when:
                 rule_used[rule] = when
+
+
+def matches(
+    starts: Numbers, rules: Numbers, tables: NDArray[np.int32], members: Numbers, found: Numbers
+) -> None:
+    """Add to ``found`` by table how often the packets of each path match: ``starts`` as before."""
+    for path in range(len(members)):
+        count = members[path]
+        if count == 0:
+            continue
+        for entry in range(starts[path], starts[path + 1]):
+            found[tables[rules[entry]]] += count

@@ -67,6 +67,22 @@ def credit(
     np.maximum.at(used, rules, times[tally.last[through]])
 
 
+def matches(hits: Ragged, members: Numbers, tables: NDArray[np.int32], n_tables: int) -> Numbers:
+    """How often packets match in each table; so many ``members`` take each path.
+
+    ``tables`` has the table of each rule.
+    """
+    found = np.zeros(n_tables, np.int64)
+    compiled = kernels()
+    if compiled is not None:
+        compiled.matches(hits.starts, hits["rule"], tables, members, found)
+        return found
+    taken = np.flatnonzero(members)
+    entries, which = hits.of_owners(taken)
+    np.add.at(found, tables[hits["rule"][entries]], members[taken[which]])
+    return found
+
+
 class Steps:
     """Packets in a row and the paths they take, not settled yet. Times are nanoseconds."""
 

@@ -19,7 +19,7 @@ from flowvm.packet.pcap.write import CaptureWriter
 from flowvm.packet.words import Words, copy_spans
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.ragged import Ragged
-from flowvm.pipeline.steps import Tally, credit
+from flowvm.pipeline.steps import Tally, credit, matches
 from flowvm.pipeline.subtable import KeyIndex
 from flowvm.switch import load
 
@@ -98,7 +98,7 @@ def test_bytes_are_copied_alike(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_packets_are_counted_alike(seed: int) -> None:
-    """By path, and by the rules that paths hit."""
+    """By path, by the rules that paths hit, and by the tables of these."""
 
     def work() -> list[list[int]]:
         random = np.random.default_rng(seed)
@@ -108,7 +108,9 @@ def test_packets_are_counted_alike(seed: int) -> None:
         hits = Ragged.of(owners, 40, rule=rules, grown=random.integers(-4, 5, 90))
         counters = tuple(random.integers(0, 1000, (3, 12)))
         credit(hits, tally, np.sort(random.integers(0, 2000, 400)), counters)
-        parts = (tally.members, tally.n_bytes, tally.first, tally.last, *counters)
+        tables = random.integers(0, 5, 12, np.int32)
+        by_table = matches(hits, tally.members, tables, 6)
+        parts = (tally.members, tally.n_bytes, tally.first, tally.last, *counters, by_table)
         return [part.tolist() for part in parts]
 
     by_numpy, compiled = both(work)
