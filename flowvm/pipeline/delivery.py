@@ -195,7 +195,12 @@ class Delivery:
         """The frame of each of ``packets`` at a commit of each."""
         if not (commits >= 0).any():
             return self.frames.take(packets)
+        shallow = is_shallow(self._written_columns)
         if np.array_equal(packets, np.arange(len(self.paths))):
+            if shallow and not commits.any():
+                # What most traffic comes to: one frame a packet, made of the one that came in.
+                after = self._headers(packets, commits)
+                return self._rewritten(self.frames, self.columns, after)
             depth = commits
         else:
             depth = np.full(len(self.paths), _NO_COMMIT, np.int64)
@@ -205,7 +210,6 @@ class Delivery:
         place = [np.full(len(self.paths), -1, np.int64) for _ in range(int(depth.max()) + 1)]
         bases: list[NDArray[np.uint64]] = []
         n_built = len(self.frames)
-        shallow = is_shallow(self._written_columns)
         for number, places in enumerate(place):
             some = np.flatnonzero(depth >= number)
             parents = self.commits["parent"][self.commits.starts[self.paths[some]] + number]
@@ -225,14 +229,7 @@ class Delivery:
                 bases.append(blank_columns(len(self.paths)))
                 bases[-1][:, some] = keep_network(after, before)
             together = Frames.concatenate(built)
-            changed = rewrite(
-                together.take(sources),
-                before,
-                after,
-                None,
-                self._written_columns,
-                self.contexts,
-            )
+            changed = self._rewritten(together.take(sources), before, after)
             built = [together, changed]
             places[some] = n_built + np.arange(len(some))
             n_built += len(some)
@@ -244,6 +241,11 @@ class Delivery:
         if where.min() >= n_built - len(last):
             return last.take(where - (n_built - len(last)))
         return Frames.concatenate(built).take(where)
+
+    def _rewritten(
+        self, frames: Frames, before: NDArray[np.uint64], after: NDArray[np.uint64]
+    ) -> Frames:
+        return rewrite(frames, before, after, None, self._written_columns, self.contexts)
 
     def _headers(
         self, packets: NDArray[np.int64], commits: NDArray[np.int64]
