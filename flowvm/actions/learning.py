@@ -24,6 +24,7 @@ from flowvm.actions.write import (
     subfield_pieces,
     write_subfield,
 )
+from flowvm.arrays import distinct, nonzero
 from flowvm.flow import ReservedPort
 from flowvm.pipeline import bits
 from flowvm.pipeline.learning import LearnTemplate, Renderer, Target
@@ -221,8 +222,8 @@ class LearnFlow(Operation):
         which = np.zeros(len(packets), np.int64)
         for number, (_, _, there) in enumerate(steps):
             which |= there.astype(np.int64) << number
-        for variant in np.unique(which).tolist():
-            some = np.flatnonzero(which == variant)
+        for variant in distinct(which):
+            some = nonzero(which == variant)
             kept = [step for number, step in enumerate(steps) if variant >> number & 1]
             rows = [words[:, some] for _, words, _ in kept]
             yield (

@@ -27,6 +27,7 @@ from flowvm.actions.controller import MAX_LEN_ALL, Controller
 from flowvm.actions.normal import Normal, forward_normally
 from flowvm.actions.queue import store_priority
 from flowvm.actions.write import subfield_bits
+from flowvm.arrays import all_of, any_of, are_among, distinct
 from flowvm.columns import Column
 from flowvm.fields import SKB_PRIORITY_BITS
 from flowvm.flow import Port, ReservedPort
@@ -186,10 +187,10 @@ class EmitCut(Operation):
         ports = operands[0].astype(np.int64)
         # A reserved port other than LOCAL is not a port of the bridge; not even IN_PORT.
         real = (ports < ReservedPort.MAX) | (ports == ReservedPort.LOCAL)
-        if run.recorder and not real.all():
+        if run.recorder and not all_of(real):
             name = format_port(int(ports[0]))
             run.recorder.error(f"output_trunc does not support patch port {name}")
-        for max_len in np.unique(operands[1][real]).tolist():
+        for max_len in distinct(operands[1][real]):
             mine = real & (operands[1] == max_len)
             emit(run, packets[mine], ports[mine], int(max_len))
         return None
@@ -227,8 +228,8 @@ class EmitToQueue(Operation):
 def emit(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int = MAX_LEN_ALL) -> None:
     """Output each of ``packets`` to its port, whichever kind of port that is."""
     special = ports >= ReservedPort.MAX
-    if special.any():
-        for port in np.unique(ports[special]).tolist():
+    if any_of(special):
+        for port in distinct(ports[special]):
             _emit_specially(run, packets[ports == port], port, max_len)
         packets, ports = packets[~special], ports[~special]
     _emit_to_others(run, packets, ports, max_len)
@@ -258,16 +259,16 @@ def _emit_specially(run: Run, packets: Packets, port: int, max_len: int) -> None
 def _emit_to_others(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int) -> None:
     """Output, but not to where a packet came from."""
     elsewhere = ports != run.columns[Column.IN_PORT][packets].astype(np.int64)
-    if run.recorder and not elsewhere.all():
+    if run.recorder and not all_of(elsewhere):
         run.recorder.warning("skipping output to input port")
     _emit_to_existing(run, packets[elsewhere], ports[elsewhere], max_len)
 
 
 def _emit_to_existing(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int) -> None:
-    names = run.state.program.names
-    if names.known_ports:
-        exists = np.isin(ports, np.array([*names.ports.values(), ReservedPort.LOCAL]))
-        if run.recorder and not exists.all():
+    program = run.state.program
+    if program.names.known_ports:
+        exists = are_among(ports, program.existing_ports)
+        if run.recorder and not all_of(exists):
             run.recorder.warning("Nonexistent output port")
         packets, ports = packets[exists], ports[exists]
     allowed = may_leave(run, packets, ports)
@@ -277,7 +278,7 @@ def _emit_to_existing(run: Run, packets: Packets, ports: NDArray[np.int64], max_
 def _emit_ethernet(run: Run, packets: Packets, ports: NDArray[np.int64], max_len: int) -> None:
     """Output packets that have an Ethernet header; by other ports than these no others leave."""
     ethernet = is_ethernet(run.columns, packets)
-    if not ethernet.all():
+    if not all_of(ethernet):
         if max_len != MAX_LEN_ALL:
             run.stop_unsupported(packets[~ethernet], _CUT_LINKLESS)
         elif run.recorder:

@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import any_of, nonzero
 from flowvm.packet.words import U64, Index, Words, ranges
 
 _CRC32C_POLYNOMIAL = 0x82F63B78
@@ -18,7 +19,7 @@ _CRC32C_POLYNOMIAL = 0x82F63B78
 
 def finish(total: U64) -> U64:
     """The checksum of a sum of 16-bit words: end-around carries folded in, then complemented."""
-    while (total >> 16).any():
+    while any_of(total >> 16):
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
 
@@ -39,12 +40,12 @@ def sum_bytes(words: Words, at: Index, size: Index) -> U64:
     """The sum of the 16-bit words of each run of ``size`` bytes, a last odd byte padded with 0."""
     total = np.zeros(at.size, np.uint64)
     pairs = size // 2
-    filled = np.flatnonzero(pairs)
+    filled = nonzero(pairs)
     if filled.size:
         counts = pairs[filled]
         values = words.u16(ranges(at[filled], counts, step=2))
         total[filled] = np.add.reduceat(values, np.cumsum(counts) - counts)
-    odd = np.flatnonzero(size % 2)
+    odd = nonzero(size % 2)
     if odd.size:
         total[odd] += words.u8(at[odd] + size[odd] - 1) << 8
     return total
@@ -69,8 +70,8 @@ def crc32c_change(difference: U64, after: Index) -> U64:
     for shift in (24, 16, 8, 0):
         state = _apply(step, state ^ (difference >> shift & 0xFF))
     power = 0
-    while (after >> power).any():
-        chosen = np.flatnonzero(after >> power & 1)
+    while any_of(after >> power):
+        chosen = nonzero(after >> power & 1)
         state[chosen] = _apply(_skip(power), state[chosen])
         power += 1
     return _swap32(state)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowvm.arrays import distinct, nonzero
 from flowvm.columns import FRAG_LATER, VLAN_CFI, Column
 from flowvm.fields import (
     ETH_TYPE_ARP,
@@ -107,8 +108,8 @@ class _Draft:
         tags = count_tags(columns[Column.VLAN])
         l3 = np.where(read(columns, PACKET_TYPE_BITS) == 0, ETH_HEADER + 4 * tags, 0)
         header = np.zeros(kind.size, np.int64)
-        for number in np.unique(kind).tolist():
-            who = np.flatnonzero(kind == number)
+        for number in distinct(kind):
+            who = nonzero(kind == number)
             header[who] = _l3_size(number, columns[:, who])
         size, payload = l4_sizes(columns)
         # A later fragment's transport header is in the first.
@@ -121,7 +122,7 @@ class _Draft:
     def write(self) -> None:
         """Fill the frames."""
         words, starts = self.frames.words(), self.frames.offsets
-        self._put_ethernet(words, np.flatnonzero(self.l3 > 0))
+        self._put_ethernet(words, nonzero(self.l3 > 0))
         writers: Mapping[int, Callable[[Words, Index, Index], None]] = {
             ETH_TYPE_IP: self._put_ipv4,
             ETH_TYPE_IPV6: self._put_ipv6,
@@ -131,9 +132,9 @@ class _Draft:
             ETH_TYPE_MPLS_MCAST: self._put_mpls,
             ETH_TYPE_NSH: self._put_nsh,
         }
-        for number in np.unique(self.kind).tolist():
+        for number in distinct(self.kind):
             if number in writers:
-                who = np.flatnonzero(self.kind == number)
+                who = nonzero(self.kind == number)
                 writers[number](words, who, starts[who] + self.l3[who])
 
     def _put_ethernet(self, words: Words, who: Index) -> None:
@@ -141,7 +142,7 @@ class _Draft:
         words.put48(starts, columns[Column.ETH_DST, who])
         words.put48(starts + 6, columns[Column.ETH_SRC, who])
         for i in range(MAX_VLANS):
-            tagged = np.flatnonzero(self.tags[who] > i)
+            tagged = nonzero(self.tags[who] > i)
             if tagged.size:
                 value = tag(columns[Column.VLAN, who[tagged]], i) & ~np.uint64(VLAN_CFI)
                 words.put32(starts[tagged] + 12 + 4 * i, value)
@@ -182,12 +183,12 @@ class _Draft:
         inner = np.where(later, np.uint64(_NO_NEXT_HEADER), proto)
         offset = np.where(later, np.uint64(_LATER_OFFSET << 3), np.uint64(0))
         header = inner << 56 | (offset | _IPV6_MORE_FRAGMENTS) << 32
-        pieces = np.flatnonzero(frag)
+        pieces = nonzero(frag)
         words.put64(at[pieces] + IPV6_HEADER, header[pieces])
         self._put_l4(words, who, sum_value(addresses).sum(axis=0))
 
     def _put_l4(self, words: Words, who: Index, sum_of_addresses: U64) -> None:
-        filled = np.flatnonzero(self.l4_size[who])
+        filled = nonzero(self.l4_size[who])
         if filled.size:
             who = who[filled]
             at = self.frames.offsets[who] + self.l4[who]
@@ -206,18 +207,18 @@ class _Draft:
         entries = labels(self.columns, who)
         count = _count_labels(self.columns[:, who])
         for i in range(MAX_MPLS_LABELS):
-            chosen = np.flatnonzero(count > i)
+            chosen = nonzero(count > i)
             words.put32(at[chosen] + 4 * i, entries[i, chosen])
 
     def _put_nsh(self, words: Words, who: Index, at: Index) -> None:
         size = (self.frames.lengths - self.l3)[who].astype(np.uint64)
-        chosen = np.flatnonzero(size)
+        chosen = nonzero(size)
         who, at, size = who[chosen], at[chosen], size[chosen]
         key = self.columns[Column.NSH, who]
         flags, ttl = key >> 56 & 0x3, key >> 48 & 0x3F
         words.put16(at, flags << 12 | ttl << 6 | size >> 2)
         words.put48(at + 2, key)
-        chosen = np.flatnonzero(size > _NSH_BASE)
+        chosen = nonzero(size > _NSH_BASE)
         for i in range(2):
             context = self.columns[Column.NSH_C1_C2 + i, who[chosen]]
             words.put64(at[chosen] + _NSH_BASE + 8 * i, context)
@@ -257,10 +258,10 @@ def _check(draft: _Draft) -> None:
     types = read(draft.columns, PACKET_TYPE_BITS)
     found = decode(draft.frames, 0, MAX_VLANS, types).columns[first:]
     wrong = found != _readable(draft)[first:]
-    bad = np.flatnonzero(wrong.any(axis=0))
+    bad = nonzero(wrong.any(axis=0))
     if bad.size:
         packet = bad[:1]
-        column = Column(first + int(np.flatnonzero(wrong[:, packet[0]])[0]))
+        column = Column(first + int(nonzero(wrong[:, packet[0]])[0]))
         raise ValueError(_complaint(draft.columns, packet, column, found[column - first, packet]))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowvm.arrays import any_of, nonzero
 from flowvm.columns import Column
 from flowvm.fields import NW_PROTO_BITS, TCP_FLAGS_BITS, TP_DST_BITS, TP_SRC_BITS
 from flowvm.packet.checksum import crc32c_change, finish, sum_bytes
@@ -51,7 +52,7 @@ def l4_sizes(columns: U64) -> tuple[Index, Index]:
     for number, types in _ECHO.items():
         loaded |= (proto == number) & (code == 0) & ((kind == types[0]) | (kind == types[1]))
     neighbor = _is_neighbor(columns)
-    if neighbor.any():
+    if any_of(neighbor):
         source, target = _options(columns)
         header[neighbor] = ND_HEADER
         header += _ND_OPTION * (neighbor & source) + _ND_OPTION * (neighbor & target)
@@ -62,7 +63,7 @@ def l4_sizes(columns: U64) -> tuple[Index, Index]:
 def options_type(columns: U64) -> U64:
     """``nd_options_type`` as it reads in the composed frame; 0 for other packets and no option."""
     neighbor = _is_neighbor(columns)
-    if not neighbor.any():
+    if not any_of(neighbor):
         return np.zeros(neighbor.size, np.uint64)
     source, target = _options(columns)
     first = np.where(source, ND_OPT_SOURCE, np.where(target, ND_OPT_TARGET, 0)).astype(np.uint64)
@@ -71,7 +72,7 @@ def options_type(columns: U64) -> U64:
 
 def _is_neighbor(columns: U64) -> Bool:
     found: Bool = read(columns, NW_PROTO_BITS) == ICMPV6
-    if found.any():
+    if any_of(found):
         kind, code = read(columns, TP_SRC_BITS), read(columns, TP_DST_BITS)
         found &= (code == 0) & ((kind == ND_SOLICIT) | (kind == ND_ADVERT))
     return found
@@ -93,38 +94,38 @@ def put_l4(
     The last ``payload`` bytes are payload. The rest is zero before. ``sum_of_addresses`` is the
     addresses' part of the pseudo-header's checksum.
     """
-    loaded = np.flatnonzero(payload)
+    loaded = nonzero(payload)
     if loaded.size:
         start = (at + size - payload)[loaded]
         words.put8(start[:, None] + np.arange(PAYLOAD), np.arange(PAYLOAD, dtype=np.uint64))
     proto = read(columns, NW_PROTO_BITS)
     pseudo = sum_of_addresses + proto + size.astype(np.uint64)
 
-    ported = np.flatnonzero((proto == TCP) | (proto == UDP) | (proto == SCTP))
+    ported = nonzero((proto == TCP) | (proto == UDP) | (proto == SCTP))
     if ported.size:
         words.put32(at[ported], columns[Column.TP, ported] >> TP_DST_BITS.shift)
-    tcp = np.flatnonzero(proto == TCP)
+    tcp = nonzero(proto == TCP)
     if tcp.size:
         control = 5 << 12 | read(columns, TCP_FLAGS_BITS, tcp)
         words.put16(at[tcp] + 12, control)
         _put_checksum(words, at[tcp], 16, size[tcp], pseudo[tcp])
-    udp = np.flatnonzero(proto == UDP)
+    udp = nonzero(proto == UDP)
     if udp.size:
         words.put16(at[udp] + 4, size[udp].astype(np.uint64))
         _put_checksum(words, at[udp], 6, size[udp], pseudo[udp], never_zero=True)
-    sctp = np.flatnonzero(proto == SCTP)
+    sctp = nonzero(proto == SCTP)
     if sctp.size:
         change = crc32c_change(words.u32(at[sctp]), np.full(sctp.size, SCTP_HEADER - 4))
         words.put32(at[sctp] + 8, change ^ _SCTP_CRC_OF_ZEROS)
 
-    typed = np.flatnonzero((proto == ICMP) | (proto == IGMP) | (proto == ICMPV6))
+    typed = nonzero((proto == ICMP) | (proto == IGMP) | (proto == ICMPV6))
     if typed.size:
         kind, code = read(columns, TP_SRC_BITS, typed), read(columns, TP_DST_BITS, typed)
         words.put8(at[typed], kind)
         words.put8(at[typed] + 1, code)
         rest = np.where(proto[typed] == ICMP, np.uint64(0), columns[Column.FLOW_LABEL, typed])
         words.put32(at[typed] + 4, rest)
-        neighbor = np.flatnonzero(_is_neighbor(columns))
+        neighbor = nonzero(_is_neighbor(columns))
         if neighbor.size:
             _put_neighbor(words, columns[:, neighbor], at[neighbor] + ICMP_HEADER)
         covered = np.where(proto == ICMPV6, pseudo, np.uint64(0))
@@ -143,7 +144,7 @@ def _put_neighbor(words: Words, columns: U64, at: Index) -> None:
         (ND_OPT_TARGET, Column.ARP_THA, target, source & ~swapped),
     )
     for kind, column, given, second in places:
-        chosen = np.flatnonzero(given)
+        chosen = nonzero(given)
         option = np.uint64(kind << 56 | 1 << 48) | columns[column, chosen]
         words.put64(at[chosen] + _ND_OPTION * second[chosen], option)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import all_of, any_of, distinct, nonzero
 from flowvm.columns import N_COLUMNS, VLAN_CFI, Column
 from flowvm.fields import (
     ETH_TYPE_ARP,
@@ -138,8 +139,8 @@ def _extract(
             _extract_run(part, run, vlan_limit)
             continue
         limits = np.broadcast_to(vlan_limit, (n,))[at]
-        for limit in np.unique(limits).tolist():
-            _extract_run(part, run.take(np.flatnonzero(limits == limit)), limit)
+        for limit in distinct(limits):
+            _extract_run(part, run.take(nonzero(limits == limit)), limit)
 
 
 def _extract_any(
@@ -152,7 +153,7 @@ def _extract_any(
     packet_types: NDArray[np.uint64] | None,
 ) -> None:
     """As :func:`_extract`; packets that are not Ethernet begin with what their type says."""
-    if packet_types is None or not packet_types.any():
+    if packet_types is None or not any_of(packet_types):
         _extract(frames, in_port, vlan_limit, wanted, layout, columns)
         return
     columns[Column.IN_PORT] = in_port
@@ -160,14 +161,14 @@ def _extract_any(
     limits = np.broadcast_to(vlan_limit, len(frames))
     sink = Sink(columns, wanted, layout)
     words = frames.words()
-    for kind in np.unique(packet_types).tolist():
-        who = np.flatnonzero(packet_types == kind)
+    for kind in distinct(packet_types):
+        who = nonzero(packet_types == kind)
         run = Run(words, frames.offsets[who], frames.lengths[who], who)
         if kind:
             _network(sink, run, kind & 0xFFFF, 0)
             continue
-        for limit in np.unique(limits[who]).tolist():
-            _extract_run(sink, run.take(np.flatnonzero(limits[who] == limit)), limit)
+        for limit in distinct(limits[who]):
+            _extract_run(sink, run.take(nonzero(limits[who] == limit)), limit)
 
 
 def blank_columns(n: int) -> U64:
@@ -184,8 +185,8 @@ def blank_columns(n: int) -> U64:
 
 def _extract_run(sink: Sink, run: Run, vlan_limit: int) -> None:
     whole = run.lengths >= ETH_HEADER
-    if not whole.all():
-        run = run.take(np.flatnonzero(whole))
+    if not all_of(whole):
+        run = run.take(nonzero(whole))
     if not len(run):
         return
     if sink.wants(Column.ETH_DST):
@@ -222,22 +223,22 @@ def _groups(kinds: U64) -> Iterator[tuple[int | None, Index | None]]:
     known = np.zeros(left, np.bool_)
     for kind in _KNOWN_TYPES:
         same = kinds == kind
-        chosen = np.flatnonzero(same)
+        chosen = nonzero(same)
         if chosen.size:
             yield kind, chosen
             known |= same
             left -= chosen.size
             if not left:
                 return
-    yield None, np.flatnonzero(~known)
+    yield None, nonzero(~known)
 
 
 def _tagged(sink: Sink, run: Run, tpid: int, at: int, tags: tuple[tuple[Bits, Bits], ...]) -> None:
     # A tag counts only with the type that follows it.
     fits = run.lengths - at >= 4
-    if not fits.all():
-        _network(sink, run.take(np.flatnonzero(~fits)), tpid, at)
-        run = run.take(np.flatnonzero(fits))
+    if not all_of(fits):
+        _network(sink, run.take(nonzero(~fits)), tpid, at)
+        run = run.take(nonzero(fits))
         if not len(run):
             return
     (tpid_bits, tci_bits), *others = tags
@@ -250,9 +251,9 @@ def _tagged(sink: Sink, run: Run, tpid: int, at: int, tags: tuple[tuple[Bits, Bi
 def _other(sink: Sink, run: Run, kinds: U64, at: int) -> None:
     """Packets with types that have no extractor, or with a length instead of a type."""
     short = kinds < ETH_TYPE_MIN
-    if short.any():
-        _untyped(sink, run.take(np.flatnonzero(short)), at)
-        typed = np.flatnonzero(~short)
+    if any_of(short):
+        _untyped(sink, run.take(nonzero(short)), at)
+        typed = nonzero(~short)
         run, kinds = run.take(typed), kinds[typed]
     sink.put(Column.NW, run.who, kinds << ETH_TYPE_BITS.shift)
     if sink.layout is not None:
@@ -264,18 +265,18 @@ def _untyped(sink: Sink, run: Run, at: int) -> None:
     sink.put(Column.NW, run.who, ETH_TYPE_NONE << ETH_TYPE_BITS.shift)
     if sink.layout is not None:
         sink.layout.l3[run.who] = at
-    long = np.flatnonzero(run.lengths - at >= 8)
+    long = nonzero(run.lengths - at >= 8)
     if not long.size:
         return
     run = run.take(long)
     header = run.u64(at)
-    snap = np.flatnonzero(header >> 16 == SNAP_HEADER)
+    snap = nonzero(header >> 16 == SNAP_HEADER)
     if not snap.size:
         return
     run, kinds, at = run.take(snap), header[snap] & 0xFFFF, at + 8
     if sink.layout is not None:
         sink.layout.l3[run.who] = at
-    typed = np.flatnonzero(kinds >= ETH_TYPE_MIN)
+    typed = nonzero(kinds >= ETH_TYPE_MIN)
     if typed.size:
         _by_type(sink, run.take(typed), kinds[typed], at, ())
 

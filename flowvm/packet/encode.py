@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from flowvm.arrays import all_of, any_of, nonzero
 from flowvm.columns import VLAN_CFI, Column
 from flowvm.fields import (
     ETH_TYPE_ARP,
@@ -169,13 +170,13 @@ def _commit(
     linkless: Bool | None = None
     if Column.LAYERS in written:
         linkless = read(after, PACKET_TYPE_BITS) != 0
-        relayered = np.flatnonzero(before[Column.LAYERS] != after[Column.LAYERS])
+        relayered = nonzero(before[Column.LAYERS] != after[Column.LAYERS])
         if relayered.size:
             frames, before = change_layers(frames, before, after, relayered, contexts)
             layout = None
         whole = (frames.lengths >= ETH_HEADER) | linkless
     linked, tagged, deep = (
-        np.flatnonzero(whole & _any_differs(before, after, changing))
+        nonzero(whole & _any_differs(before, after, changing))
         if (changing := group & frozenset(written))
         else np.zeros(0, np.int64)
         for group in (_ADDRESSES, _TAGS, _DEEP)
@@ -195,7 +196,7 @@ def _commit(
         if layout is None:
             layout = find_offsets(frames, before, deep)
         bare = _loses_labels(before, after, deep)
-        if bare.any():
+        if any_of(bare):
             result, layout, before = _take_labels_off(result, layout, before, after, deep[bare])
         words, starts = result.words(), result.offsets
         edit = Edit(words, starts, starts + result.lengths, layout, before, after)
@@ -255,7 +256,7 @@ def keep_network(header: U64, base: U64) -> U64:
     what it was before.
     """
     hidden = read(header, NW_PROTO_BITS) == 0
-    if not hidden.any():
+    if not any_of(hidden):
         return header
     kept = header.copy()
     network = np.uint64((1 << ETH_TYPE_BITS.shift) - 1)
@@ -360,7 +361,7 @@ def _rewrite_vlans(
     Returns the frames and by how many bytes each of ``who`` becomes shorter.
     """
     old, new = before[Column.VLAN, who], after[Column.VLAN, who]
-    alike = who.size > 1 and bool((old == old[0]).all() and (new == new[0]).all())
+    alike = who.size > 1 and bool(all_of(old == old[0]) and all_of(new == new[0]))
     if alike:
         # Worked out once, it holds for all.
         old, new = old[:1], new[:1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowvm.arrays import all_of, any_of, nonzero
 from flowvm.columns import FRAG_ANY, FRAG_LATER, Column
 from flowvm.fields import (
     IPV6_EXTENDED_BITS,
@@ -37,7 +38,7 @@ def extract_ipv4(sink: Sink, run: Run, at: int) -> None:
     total = (first >> 32 & 0xFFFF).view(np.int64)
     pad = size - total
     sane = (header >= IPV4_HEADER) & (header <= total) & (pad >= 0) & (pad <= _MAX_PAD)
-    if not sane.all():
+    if not all_of(sane):
         extract_ipv4(sink, _keep(run, sane), at)
         return
     if sink.wants(Column.IPV4):
@@ -49,7 +50,7 @@ def extract_ipv4(sink: Sink, run: Run, at: int) -> None:
         tos = first >> 48 & 0xFF
         _put_nw(sink, run, proto, tos, ttl_and_proto >> 8, frag)
     behind: At = at + header
-    if (header == IPV4_HEADER).all():
+    if all_of(header == IPV4_HEADER):
         behind = at + IPV4_HEADER
     if sink.layout is not None:
         sink.layout.l2_pad[run.who] = pad
@@ -65,12 +66,12 @@ def extract_ipv6(sink: Sink, run: Run, at: int) -> None:
     size = (first >> 16 & 0xFFFF).view(np.int64)
     pad = run.lengths - (at + IPV6_HEADER) - size
     sane = (pad >= 0) & (pad <= _MAX_PAD)
-    if not sane.all():
+    if not all_of(sane):
         extract_ipv6(sink, _keep(run, sane), at)
         return
     following = first >> 8 & 0xFF
     extended = is_extension(following)
-    if extended.any() and not extended.all():
+    if any_of(extended) and not all_of(extended):
         extract_ipv6(sink, _keep(run, ~extended), at)
         extract_ipv6(sink, _keep(run, extended), at)
         return
@@ -80,13 +81,13 @@ def extract_ipv6(sink: Sink, run: Run, at: int) -> None:
         column = Column(Column.IPV6_SRC + i)
         if sink.wants(column):
             sink.put(column, run.who, run.u64(at + 8 + 8 * i))
-    if not extended.any():
+    if not any_of(extended):
         _put_ipv6(sink, run, first, following, None)
         _extract_upper(sink, run, at + IPV6_HEADER, size, following, None)
         return
 
     walk = walk_extensions(run.words, run.starts + (at + IPV6_HEADER), size, following)
-    if not walk.good.all():
+    if not all_of(walk.good):
         following = following[walk.good]
         run, first, walk = _keep(run, walk.good), first[walk.good], walk.take(walk.good)
         if not len(run):
@@ -123,8 +124,8 @@ def _extract_upper(sink: Sink, run: Run, at: At, size: Index, proto: U64, frag: 
         return
     if frag is not None:
         first = frag & FRAG_LATER == 0
-        if not first.all():
-            chosen = np.flatnonzero(first)
+        if not all_of(first):
+            chosen = nonzero(first)
             run, size, proto = run.take(chosen), size[chosen], proto[chosen]
             at = at if isinstance(at, int) else at[chosen]
     if len(run):
@@ -138,7 +139,7 @@ def extract_arp(sink: Sink, run: Run, at: int) -> None:
         return
     first = run.u64(at)
     known = first >> 16 == _ARP_START
-    if not known.all():
+    if not all_of(known):
         extract_arp(sink, _keep(run, known), at)
         return
     # Only the lower 8 bits can be matched; a larger opcode reads as none.
@@ -162,7 +163,7 @@ def extract_nsh(sink: Sink, run: Run, at: int) -> None:
     mdtype = base >> 40 & 0xFF
     sane = (length <= run.lengths - at) & (base >> 62 == 0)
     sane &= np.where(mdtype == 1, length == 24, (mdtype != 2) | (length >= 8))
-    if not sane.all():
+    if not all_of(sane):
         extract_nsh(sink, _keep(run, sane), at)
         return
     flags, ttl = base >> 60 & 0x3, base >> 54 & 0x3F
@@ -176,7 +177,7 @@ def extract_nsh(sink: Sink, run: Run, at: int) -> None:
 
 def _keep(run: Run, where: Bool) -> Run:
     """The packets of ``run`` for which it holds; ``run`` itself if it holds for all."""
-    return run if where.all() else run.take(np.flatnonzero(where))
+    return run if all_of(where) else run.take(nonzero(where))
 
 
 def _fragment(any_bits: U64, offset_bits: U64) -> U64 | None:
@@ -184,7 +185,7 @@ def _fragment(any_bits: U64, offset_bits: U64) -> U64 | None:
 
     ``None`` if none of the packets is a fragment.
     """
-    if not any_bits.any():
+    if not any_of(any_bits):
         return None
     frag: U64 = (any_bits != 0).astype(np.uint64) * FRAG_ANY
     frag |= (offset_bits != 0).astype(np.uint64) * FRAG_LATER

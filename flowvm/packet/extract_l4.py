@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowvm.arrays import all_of, any_of, nonzero
 from flowvm.columns import Column
 from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
 from flowvm.packet.run import At, Run
@@ -37,14 +38,14 @@ def extract_l4(sink: Sink, run: Run, at: At, size: Index, proto: U64) -> None:
         if alike and proto[0] != number:
             continue
         chosen = (proto == number) & (size >= shortest)
-        if chosen.all():
+        if all_of(chosen):
             _ports(sink, run, at, size, tcp=number == TCP)
-        elif chosen.any():
-            who = np.flatnonzero(chosen)
+        elif any_of(chosen):
+            who = nonzero(chosen)
             _ports(sink, run.take(who), _pick(at, who), size[who], tcp=number == TCP)
     if not alike or proto[0] in _CONTROLS:
         controls = (proto == ICMP) | (proto == IGMP) | (proto == ICMPV6)
-        who = np.flatnonzero(controls & (size >= ICMP_HEADER))
+        who = nonzero(controls & (size >= ICMP_HEADER))
         if who.size:
             _control(sink, run.take(who), _pick(at, who), size[who], proto[who])
 
@@ -62,7 +63,7 @@ def _ports(sink: Sink, run: Run, at: At, size: Index, *, tcp: bool) -> None:
         value |= control & 0xFFF
         length = (control >> 10 & 0x3C).view(np.int64)
         sane = (length >= TCP_HEADER) & (size >= length)
-        if not sane.all():
+        if not all_of(sane):
             value[~sane] = 0
     sink.put(Column.TP, run.who, value)
 
@@ -73,12 +74,12 @@ def _control(sink: Sink, run: Run, at: At, size: Index, proto: U64) -> None:
     kind, code = header >> 56, header >> 48 & 0xFF
     sink.put(Column.TP, run.who, kind << TP_SRC_BITS.shift | code << TP_DST_BITS.shift)
     neighbor = (proto == ICMPV6) & (code == 0) & ((kind == ND_SOLICIT) | (kind == ND_ADVERT))
-    worded = np.flatnonzero(neighbor | (proto == IGMP))
+    worded = nonzero(neighbor | (proto == IGMP))
     if worded.size:
         who = run.take(worded).who
         sink.add(Column.FLOW_LABEL, who, header[worded] & 0xFFFF_FFFF)
     # What is left of it has to hold the target.
-    chosen = np.flatnonzero(neighbor & (size >= ND_HEADER))
+    chosen = nonzero(neighbor & (size >= ND_HEADER))
     if chosen.size:
         run = run.take(chosen)
         message = run.starts + _pick(at, chosen)
@@ -93,7 +94,7 @@ def _neighbor_discovery(sink: Sink, run: Run, at: Index, size: Index) -> None:
     addresses = {ND_OPT_SOURCE: np.zeros(n, np.uint64), ND_OPT_TARGET: np.zeros(n, np.uint64)}
     first_type = np.zeros(n, np.uint64)
     good = np.ones(n, np.bool_)
-    active = np.flatnonzero(left >= 8)
+    active = nonzero(left >= 8)
     while active.size:
         option = words.u64(at[active])
         length = (option >> 48 & 0xFF).view(np.int64) * 8
@@ -101,7 +102,7 @@ def _neighbor_discovery(sink: Sink, run: Run, at: Index, size: Index) -> None:
         active, option, length = active[fits], option[fits], length[fits]
         kind, address = option >> 56, option & 0xFFFF_FFFF_FFFF
         for wanted, noted in addresses.items():
-            found = np.flatnonzero((kind == wanted) & (length == 8))
+            found = nonzero((kind == wanted) & (length == 8))
             packets = active[found]
             # The same option twice spoils the message; one with a zero address does not count.
             twice = noted[packets] != 0

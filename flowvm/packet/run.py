@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowvm.arrays import all_of
 from flowvm.packet.words import SPAN, U64, Index, Words
 
 At = Index | int
@@ -104,4 +105,4 @@ def _steps(starts: Index) -> int | None:
     if starts.size < 2:
         return None
     step = int(starts[1]) - int(starts[0])
-    return step if 0 < step <= _NEAR and (np.diff(starts) == step).all() else None
+    return step if 0 < step <= _NEAR and all_of(np.diff(starts) == step) else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import nonzero
 from flowvm.kernels import kernels
 
 U64 = NDArray[Any]
@@ -24,6 +25,7 @@ Bytes = NDArray[np.uint8]
 SPAN = 64
 """Bytes in the larger items that runs of bytes are copied by."""
 
+_U16, _U32, _U64 = np.dtype(">u2"), np.dtype(">u4"), np.dtype(">u8")
 _SPANS_AT_ONCE = 4096  # what is copied stays in cache
 
 
@@ -38,9 +40,9 @@ class Words:
 
     def __init__(self, buffer: Bytes) -> None:
         self._u8 = buffer
-        self._u16 = overlapping(buffer, ">u2")
-        self._u32 = overlapping(buffer, ">u4")
-        self._u64 = overlapping(buffer, ">u8")
+        self._u16 = overlapping(buffer, _U16)
+        self._u32 = overlapping(buffer, _U32)
+        self._u64 = overlapping(buffer, _U64)
 
     def u8(self, at: Index | slice) -> U64:
         return self._u8[at].astype(np.uint64)
@@ -88,19 +90,19 @@ class Words:
             words = overlapping(self._u8, "<u8"), overlapping(self._u8, "<u4")
             compiled.retag(*words, starts, shift, pushed, tags)
             return
-        moved = np.flatnonzero(shift)
+        moved = nonzero(shift)
         if moved.size:
             source = starts[moved]
             addresses, rest = self.u64(source), self.u32(source + 8)
             self.put64(source + shift[moved], addresses)
             self.put32(source + shift[moved] + 8, rest)
         for i in range(len(tags)):
-            chosen = np.flatnonzero(pushed > i)
+            chosen = nonzero(pushed > i)
             if chosen.size:
                 self.put32(starts[chosen] + shift[chosen] + 12 + 4 * i, tags[i, chosen])
 
 
-def overlapping(buffer: Bytes, dtype: str) -> NDArray[Any]:
+def overlapping(buffer: Bytes, dtype: str | np.dtype[Any]) -> NDArray[Any]:
     """``buffer`` as items, one beginning at every byte."""
     kind = np.dtype(dtype)
     count = buffer.size - kind.itemsize + 1

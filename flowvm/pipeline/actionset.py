@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import distinct
+
 if TYPE_CHECKING:
     from flowvm.actions.base import Operands, Operation, Packets
 
@@ -99,7 +101,7 @@ class ActionSets:
     ) -> None:
         """Add ``actions`` to the sets of ``packets``; ``operands[i]`` is for ``actions[i]``."""
         histories = self._history[packets]
-        for history in np.unique(histories).tolist():
+        for history in distinct(histories):
             mine = histories == history
             before = self._entries[history]
             key = (history, actions)
@@ -124,7 +126,7 @@ class ActionSets:
     ) -> Iterator[tuple[tuple[Operation, ...], tuple[Operands, ...], Packets]]:
         """Yield, for each history among ``packets``, the list to execute and on which of them."""
         histories = self._history[packets]
-        for history in np.unique(histories[histories > 0]).tolist():
+        for history in distinct(histories[histories > 0]):
             some = packets[histories == history]
             entries = self._entries[history]
             order = execution_order([entry.slot for entry in entries])

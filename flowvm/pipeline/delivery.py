@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import all_of, any_of, nonzero
 from flowvm.columns import Column
 from flowvm.packet.decode import blank_columns
 from flowvm.packet.encode import is_shallow, keep_network, needed_to_rewrite, rewrite
@@ -149,7 +150,7 @@ class Delivery:
         entries, packets = self.emissions.of_owners(self.paths)
         column = {name: values[entries] for name, values in self.emissions.columns.items()}
         frames = self._frames(packets, column["commit"])
-        limited = np.flatnonzero(column["max_len"] < UNLIMITED)
+        limited = nonzero(column["max_len"] < UNLIMITED)
         if len(limited):
             lengths = frames.lengths.copy()
             before = self._frames(packets[limited], column["before"][limited])
@@ -176,16 +177,15 @@ class Delivery:
             row = self._row_of[column]
             mask = np.uint64(self.written[row][1])
             changed: NDArray[np.int64] | slice = slice(None)
-            if (commits < 0).any():
-                changed = np.flatnonzero(commits >= 0)
+            if any_of(commits < 0):
+                changed = nonzero(commits >= 0)
             at = self.commits.starts[self.paths[packets[changed]]] + commits[changed]
             written = self.commits["header"][row, at] & mask
             values[changed] = values[changed] & ~mask | written
         return values
 
     def _tunnelled(self) -> Collection[Column]:
-        filled = set(np.flatnonzero(self.columns[_TUNNEL].any(axis=1)).tolist())
-        return [c for i, c in enumerate(_TUNNEL) if i in filled or c in self._row_of]
+        return [c for c in _TUNNEL if c in self._row_of or any_of(self.columns[c])]
 
     @cached_property
     def _row_of(self) -> dict[int, int]:
@@ -193,7 +193,7 @@ class Delivery:
 
     def _frames(self, packets: NDArray[np.int64], commits: NDArray[np.int64]) -> Frames:
         """The frame of each of ``packets`` at a commit of each."""
-        if not (commits >= 0).any():
+        if not any_of(commits >= 0):
             return self.frames.take(packets)
         shallow = is_shallow(self._written_columns)
         if np.array_equal(packets, np.arange(len(self.paths))):
@@ -211,13 +211,13 @@ class Delivery:
         bases: list[NDArray[np.uint64]] = []
         n_built = len(self.frames)
         for number, places in enumerate(place):
-            some = np.flatnonzero(depth >= number)
+            some = nonzero(depth >= number)
             parents = self.commits["parent"][self.commits.starts[self.paths[some]] + number]
             sources = some.copy()
             for earlier in range(number):
                 mine = parents == earlier
                 sources[mine] = place[earlier][some[mine]]
-            if shallow and len(some) == len(self.paths) and (parents == _NO_COMMIT).all():
+            if shallow and len(some) == len(self.paths) and all_of(parents == _NO_COMMIT):
                 before = self.columns
             else:
                 before = self._headers(some, parents)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import all_of, any_of
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
@@ -197,9 +198,9 @@ class EmissionLog:
         """Take back what ``packets`` emitted since they froze last; which of them have frozen."""
         began = self._began[packets]
         frozen = np.asarray(began != _NOT_FROZEN, bool)
-        if self.has_nested(packets).any():
+        if any_of(self.has_nested(packets)):
             self._void.append((packets, self._freezings[packets], self._n_freezings))
-        if frozen.any():
+        if any_of(frozen):
             self._withdrawn.append((packets[frozen], began[frozen], len(self._emitted)))
         return frozen
 
@@ -225,7 +226,7 @@ class EmissionLog:
             fine = self._run.layers.check(packets, self._commit_of[packets])
         else:
             fine = np.ones(len(packets), bool)
-        if self._misread.any():
+        if any_of(self._misread):
             wrong = self._would_miswrite(packets)
             self._run.stop_unsupported(packets[wrong], MISREAD)
             fine &= ~wrong
@@ -386,7 +387,7 @@ class EmissionLog:
                 columns[name] = _joined([e.circumstances[name] for e in emitted], np.int64)
         stands = ~failed[owners]
         stands &= self._standing(owners, np.repeat(np.arange(len(emitted)), sizes))
-        if not stands.all():
+        if not all_of(stands):
             owners = owners[stands]
             columns = {name: column[stands] for name, column in columns.items()}
         return Ragged.of(owners, n, **columns), commits

@@ -31,6 +31,7 @@ from flowvm.actions.base import (
 )
 from flowvm.actions.meter import CONTROLLER_METER, meet_meters
 from flowvm.actions.write import subfield_pieces
+from flowvm.arrays import all_of, any_of, distinct, nonzero
 from flowvm.columns import Column
 from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
 from flowvm.flow import ReservedPort
@@ -306,13 +307,13 @@ class Run:
     def _run(self) -> None:
         if self.recorder:
             self.recorder.begin(self)
-        packets = np.flatnonzero(~self.halted)
+        packets = nonzero(~self.halted)
         if self._config != Configuration():
             # They are looked up, but no more.
             refused = are_refused(self.state.program.names, self.columns, packets)
             self.halted[packets[refused]] = True
         frozen = self.columns[Column.RECIRC][packets] >> np.uint64(RECIRC_ID_BITS.shift)
-        for number in _distinct(frozen.astype(np.int32)):
+        for number in distinct(frozen.astype(np.int32)):
             some = packets[frozen == number]
             table = START_TABLE
             if number != NOT_FROZEN:
@@ -368,7 +369,7 @@ class Run:
         tables = self.table[packets]
         return [
             (number, packets[tables == number], ports[tables == number])
-            for number in np.unique(tables).tolist()
+            for number in distinct(tables)
         ]
 
     def _call(
@@ -408,25 +409,29 @@ class Run:
         """Which of ``packets`` may go deeper; the others fail."""
         too_deep = self.depth[packets] >= MAX_DEPTH
         too_many = self.resubmits[packets] >= MAX_RESUBMITS
-        if too_deep.any():
+        fine = ~(too_deep | too_many)
+        if all_of(fine):
+            return fine
+        if any_of(too_deep):
             self.fail(
                 packets[too_deep],
                 f"over max translation depth {MAX_DEPTH}",
                 Failure.DEPTH,
             )
-        if (too_many & ~too_deep).any():
+        if any_of(too_many & ~too_deep):
             self.fail(
                 packets[too_many & ~too_deep],
                 f"over {MAX_RESUBMITS} resubmit actions",
                 Failure.RESUBMITS,
             )
-        return ~(too_deep | too_many)
+        return fine
 
     def _within_limits(
         self, table: int, packets: Packets, ports: NDArray[np.uint64]
     ) -> tuple[Packets, NDArray[np.uint64]]:
         fine = self.within_depth(packets)
-        packets, ports = packets[fine], ports[fine]
+        if not all_of(fine):
+            packets, ports = packets[fine], ports[fine]
         self.resubmits[packets] += 1
         # Only a call that does not go forward counts as deeper (xlate_table_action).
         self.depth[packets] += table <= self.table[packets]
@@ -457,10 +462,10 @@ class Run:
         if self.recorder:
             self.recorder.table(table, int(rules[0]))
         hit = rules >= 0
-        if not hit.all():
+        if not all_of(hit):
             packets, rules = packets[hit], rules[hit]
         shapes = self.state.rules.shape[rules]
-        for number in _distinct(shapes):
+        for number in distinct(shapes):
             mine = shapes == number
             shape = self.state.shapes[number]
             rows = self.state.rules.row[rules[mine]]
@@ -488,7 +493,7 @@ class Run:
         are_parts = are_fragments(columns, packets)
         fragments = packets[are_parts]
         transport = columns[Column.TP][fragments]
-        if handling is FragmentHandling.NORMAL:
+        if len(fragments) and handling is FragmentHandling.NORMAL:
             # No lookup sees ports of any fragment.
             columns[Column.TP][fragments] = transport & _PORTS_MASK
         rules = self.state.lookup(table, columns, packets)
@@ -502,7 +507,8 @@ class Run:
             wanted = self.state.program.learnable_columns
             key = np.array([columns[column][packets] for column in wanted], np.uint64)
             self.consulted.append(Consulted(hits, key.reshape(len(wanted), len(packets))))
-        columns[Column.TP][fragments] = transport
+        if len(fragments):
+            columns[Column.TP][fragments] = transport
         columns[Column.IN_PORT][packets] = own_ports
         return rules
 
@@ -526,7 +532,7 @@ class Run:
         alive: NDArray[np.bool_] | None = None
         for position, operation in enumerate(operations):
             halted = self.halted[packets]
-            if halted.any():
+            if any_of(halted):
                 if self.freezer.is_used:
                     self.freezer.keep(packets, operations, operands, where, position)
                 alive = ~halted if alive is None else alive & ~halted
@@ -536,7 +542,7 @@ class Run:
                 alive = None
             if self.freezer.is_used and operation.needs_headers:
                 seeing = self.freezer.divert(packets)
-                if not seeing.all():
+                if not all_of(seeing):
                     self.freezer.keep_now(packets, operations, operands, where, position)
                     packets = packets[seeing]
                     operands = tuple(o[:, seeing] for o in operands)
@@ -586,9 +592,9 @@ class Run:
     ) -> None:
         """Look up by what connections began with; packets of none go on without."""
         known = have_original(self.columns, packets)
-        if self.recorder and not known.all():
+        if self.recorder and not all_of(known):
             self.recorder.error("resubmit(ct) with non-tracked or non-IP packet!")
-        if not known.any():
+        if not any_of(known):
             return
         for number, some, their_ports in self._by_table(table, packets[known], ports[known]):
             self._call(number, some, their_ports, by_original=True)
@@ -658,7 +664,7 @@ class Run:
                 miss = (rules >= 0) & self.state.rules.is_table_miss[rules]
                 miss &= ~self.freezer.thawed[packets]
                 reasons[miss] = Reason.EXPLICIT_MISS
-        for why in np.unique(reasons).tolist():
+        for why in distinct(reasons):
             some = packets[reasons == why]
             self.emissions.emit(some, self._controller(some), reason=Reason(why), options=options)
 
@@ -762,11 +768,3 @@ class Run:
     def await_state(self, packets: Packets) -> None:
         """What ``packets`` do next depends on what all packets before them changed."""
         self.volatile[packets] = True
-
-
-def _distinct(numbers: NDArray[np.int32]) -> list[int]:
-    if not len(numbers):
-        return []
-    if (numbers == numbers[0]).all():
-        return [int(numbers[0])]
-    return [int(n) for n in np.unique(numbers)]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import Kept, Operands, Operation, Packets
+from flowvm.arrays import all_of, nonzero
 from flowvm.columns import Column
 from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.flow import ReservedPort
@@ -134,7 +135,7 @@ class Freezer:
         That operation is part of the rest if nothing is left of it, unless it is done once.
         ``source`` tells a recorder which list the ``operations`` are.
         """
-        for i in np.flatnonzero(self._freezing[packets]).tolist():
+        for i in nonzero(self._freezing[packets]).tolist():
             again = not operations[position - 1].is_done_once
             first = position - (int(packets[i]) not in self._left and again)
             self._keep(int(packets[i]), i, operations, operands, source, first)
@@ -148,7 +149,7 @@ class Freezer:
         position: int,
     ) -> None:
         """As :meth:`keep` for packets that froze before the operation at ``position``."""
-        for i in np.flatnonzero(self._freezing[packets]).tolist():
+        for i in nonzero(self._freezing[packets]).tolist():
             self._keep(int(packets[i]), i, operations, operands, source, position)
 
     def _keep(
@@ -222,7 +223,7 @@ class Freezer:
         for paused, reason, options in pauses:
             ended = np.isin(paused, packets)
             some = paused[ended]
-            if not ended.all():
+            if not all_of(ended):
                 self._pauses.append((paused[~ended], reason, options))
             tables = run.table[some]
             run.table[some] = START_TABLE

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import distinct, nonzero
 from flowvm.columns import Column
 from flowvm.flow import Flow, Match
 from flowvm.pipeline.subtable import KeyIndex, Mask, bring_together
@@ -207,7 +208,7 @@ def alterations(histories: Sequence[History]) -> list[Alterations]:
     """What in the tables a later packet would find different because of these events."""
     found = []
     for history in histories:
-        altering = np.flatnonzero(history.changed)
+        altering = nonzero(history.changed)
         if not len(altering):
             continue
         of = history.events
@@ -226,7 +227,7 @@ def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) 
         of = history.events
         last = of.ends
         rules = history.existing.copy()
-        new = np.flatnonzero(rules < 0)
+        new = nonzero(rules < 0)
         if len(new):
             rules[new] = learned
             starts = of.starts[new]
@@ -236,7 +237,7 @@ def apply(state: State, histories: Sequence[History], times: NDArray[np.int64]) 
         key_of_event = np.repeat(np.arange(len(last)), last + 1 - of.starts)
         acts_otherwise = state.rules.template[rules] < 0
         acts_otherwise[key_of_event[history.changed]] = True
-        rewrite = np.flatnonzero(acts_otherwise)
+        rewrite = nonzero(acts_otherwise)
         _set_actions(state, rules[rewrite], of, last[rewrite])
         _set_cookies(state, rules, of.templates[last])
         state.note_deadlines(rules)
@@ -267,7 +268,7 @@ def _new_rules(state: State, histories: Sequence[History]) -> list[NDArray[np.in
 
 
 def _set_attributes(state: State, rules: NDArray[np.int64], templates: NDArray[np.int64]) -> None:
-    for number in np.unique(templates).tolist():
+    for number in distinct(templates):
         template = state.templates[number]
         mine = rules[templates == number]
         state.rules.idle_timeout[mine] = template.idle_timeout
@@ -277,7 +278,7 @@ def _set_attributes(state: State, rules: NDArray[np.int64], templates: NDArray[n
 
 
 def _set_cookies(state: State, rules: NDArray[np.int64], templates: NDArray[np.int64]) -> None:
-    for number in np.unique(templates).tolist():
+    for number in distinct(templates):
         cookie = state.templates[number].cookie
         if cookie != KEEP_COOKIE:
             state.rules.own("cookie")
@@ -288,7 +289,7 @@ def _set_actions(
     state: State, rules: NDArray[np.int64], of: _InOrder, events: NDArray[np.int64]
 ) -> None:
     shapes = of.contents[0, events].astype(np.int64)
-    for number in np.unique(shapes).tolist():
+    for number in distinct(shapes):
         mine = shapes == number
         shape = state.learned_shape(number)
         rows = of.contents[1 : 1 + shape.n_operands, events[mine]]
@@ -313,7 +314,7 @@ def _history(state: State, target: Target, events: Sequence[LearnEvents]) -> His
     starts, contents = in_order.starts, in_order.contents
     existing = state.find_exactly(target, in_order.keys[:, starts])
     changed = in_order.differs.copy()
-    there = np.flatnonzero(existing >= 0)
+    there = nonzero(existing >= 0)
     changed[starts[there]] = ~state.acts_as(existing[there], contents[:, starts[there]])
     return History(in_order, existing, changed)
 
@@ -333,7 +334,7 @@ def _sorted(target: Target, events: Sequence[LearnEvents]) -> _InOrder:
     order, begins = bring_together(keys, packets * (in_packet.max() + 1) + in_packet)
     packets, keys, templates = packets[order], keys[:, order], templates[order]
     contents = contents[:, order]
-    starts = np.flatnonzero(begins)
+    starts = nonzero(begins)
     differs = begins.copy()
     differs[1:] |= (contents[:, 1:] != contents[:, :-1]).any(axis=0)
     return _InOrder(target, packets, in_packet[order], keys, templates, contents, starts, differs)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import all_of, any_of, nonzero
 from flowvm.clock import NEVER, SECOND
 from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.kernels import WORTHWHILE, kernels, load
@@ -198,11 +199,11 @@ class Machine:
         np.minimum.at(ends, hits.owner_of_entries(), deadlines[hits["rule"]])
         for events in steps.paths.learned:
             rules = state.find_exactly(events.template.target, events.keys)
-            known = np.flatnonzero(rules >= 0)
+            known = nonzero(rules >= 0)
             np.minimum.at(ends, events.packets[known], deadlines[rules[known]])
         # Nothing more goes at the instant that the clock shows.
         np.maximum(ends, state.now, out=ends)
-        late = np.flatnonzero(steps.times[:good] > ends[steps.path_of[:good]])
+        late = nonzero(steps.times[:good] > ends[steps.path_of[:good]])
         return int(late[0]) if len(late) else good
 
     def _cut_short(self, steps: Steps, good: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -235,7 +236,7 @@ class Machine:
         """The path of each packet, run now if it is not known."""
         ethernet = columns[PACKET_TYPE_BITS.column] >> np.uint64(PACKET_TYPE_BITS.shift) == 0
         short = (lengths < ETHERNET_HEADER) & ethernet
-        unlike = short.any() or not ethernet.all()
+        unlike = any_of(short) or not all_of(ethernet)
         if recorder is not None or unlike:
             # Such packets are no example for others that agree with them in all headers.
             run = Run(self.state, list(columns), recorder, self._entry)
@@ -246,7 +247,7 @@ class Machine:
         path_of = cache.paths_of(numbers)
         if self._forget_crowded(int(path_of[0])):
             path_of = cache.paths_of(numbers)
-        unknown = np.flatnonzero(path_of < 0)
+        unknown = nonzero(path_of < 0)
         if len(unknown):
             _, first = np.unique(numbers[unknown], return_index=True)
             examples = np.sort(unknown[first])
@@ -386,7 +387,7 @@ class Machine:
             self._cut_timeouts(steps, good, cut, without_effect, before)
         for alteration in altered:
             self._forget(alteration)
-        if self._cache.paths is not None and self._cache.paths.volatile.any():
+        if self._cache.paths is not None and any_of(self._cache.paths.volatile):
             self._cache.drop(self._cache.paths.volatile)
         self.advance(now)
         for cut, without_effect in zip(cuts, idle, strict=True):
@@ -403,7 +404,7 @@ class Machine:
     def _misleading(self, paths: Paths, altered: Alterations) -> tuple[NDArray[np.int64], ...]:
         """The paths with a lookup that ``altered`` changes, and since which packet."""
         consults = paths.consults
-        same_table = np.flatnonzero(consults["table"] == altered.target.table)
+        same_table = nonzero(consults["table"] == altered.target.table)
         if not len(same_table):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         rows = np.searchsorted(
@@ -416,7 +417,7 @@ class Machine:
         if altered.target.table in self.state.program.conjunctions.tables:
             # There the rule that was found need not be of the priority that made it be found.
             priority[:] = -1
-        hit = np.flatnonzero((number >= 0) & (priority <= altered.target.priority))
+        hit = nonzero((number >= 0) & (priority <= altered.target.priority))
         return consults.owner_of_entries()[same_table[hit]], altered.since[number[hit]]
 
     def _first_misled(self, steps: Steps, altered: Alterations, good: int) -> int:
@@ -426,7 +427,7 @@ class Machine:
             return good
         after = np.full(len(steps.paths), len(steps.path_of), np.int64)
         np.minimum.at(after, paths, since)
-        misled = np.flatnonzero(np.arange(good) > after[steps.path_of[:good]])
+        misled = nonzero(np.arange(good) > after[steps.path_of[:good]])
         return int(misled[0]) if len(misled) else good
 
     def _forget(self, altered: Alterations) -> None:
@@ -473,7 +474,7 @@ def _before_steps(paths: Paths, path_of: NDArray[np.int64]) -> int:
     """How many packets come before the first with a step for the datapath."""
     if not len(paths.steps["step"]):
         return len(path_of)
-    stepping = np.flatnonzero(paths.steps.counts[path_of])
+    stepping = nonzero(paths.steps.counts[path_of])
     return int(stepping[0]) if len(stepping) else len(path_of)
 
 

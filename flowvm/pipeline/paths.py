@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import nonzero
 from flowvm.flow import ReservedPort
 from flowvm.pipeline.engine import Run, TimeoutCut
 from flowvm.pipeline.learning import LearnEvents
@@ -159,17 +160,19 @@ def _hits(run: Run, n: int) -> Ragged:
 
 
 def _group_hits(run: Run, n: int) -> Ragged:
-    none = np.zeros(0, np.int64)
     found = run.group_hits
-    packets = np.concatenate([none, *(h.packets for h in found)])
-    freezings = np.concatenate([none, *(h.freezings for h in found)])
+    if not found:
+        none = np.zeros(0, np.int64)
+        return Ragged.of(none, n, group=none, bucket=none, grown=none)
+    packets = np.concatenate([h.packets for h in found])
+    freezings = np.concatenate([h.freezings for h in found])
     stands = run.emissions.happened(packets, freezings)
     return Ragged.of(
         packets[stands],
         n,
-        group=np.concatenate([none, *(h.groups for h in found)])[stands],
-        bucket=np.concatenate([none, *(h.buckets for h in found)])[stands],
-        grown=np.concatenate([none, *(h.grown for h in found)])[stands],
+        group=np.concatenate([h.groups for h in found])[stands],
+        bucket=np.concatenate([h.buckets for h in found])[stands],
+        grown=np.concatenate([h.grown for h in found])[stands],
     )
 
 
@@ -230,7 +233,7 @@ class PathCache:
         if may_forget and self._is_full():
             self._forget()
         numbers = self._index.find_masked(columns, self._rows, self._bits)
-        unseen = np.flatnonzero(numbers == NO_ENTRY)
+        unseen = nonzero(numbers == NO_ENTRY)
         if len(unseen):
             keys = columns[self._rows[:, None], unseen] & self._key.array
             distinct, which = distinct_keys(keys)
@@ -257,7 +260,7 @@ class PathCache:
     def drop(self, paths: NDArray[np.bool_]) -> None:
         """Forget some paths: ``paths`` has an entry each."""
         self._found.clear()
-        known = np.flatnonzero(self._path_of_key >= 0)
+        known = nonzero(self._path_of_key >= 0)
         self._path_of_key[known[paths[self._path_of_key[known]]]] = NO_ENTRY
 
     def drop_through(self, rules: NDArray[np.int64], state: State) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import all_of
 from flowvm.columns import Column
 from flowvm.fields import (
     ETH_TYPE_ARP,
@@ -48,7 +49,11 @@ def value(columns: Columns, packets: Chosen, bits: Bits) -> NDArray[np.uint64]:
 
 def has_eth_type(columns: Columns, packets: Chosen, *eth_types: int) -> Holds:
     """Whether the Ethernet type is one of these."""
-    return np.isin(value(columns, packets, ETH_TYPE_BITS), np.array(eth_types, np.uint64))
+    found = value(columns, packets, ETH_TYPE_BITS)
+    same = np.zeros(len(found), bool)
+    for eth_type in eth_types:
+        same |= found == eth_type
+    return same
 
 
 def is_ip(columns: Columns, packets: Chosen) -> Holds:
@@ -184,4 +189,4 @@ def holds(prerequisite: Prerequisite, columns: Columns, packets: Chosen) -> Hold
     if check is None:
         return None
     met = check(columns, packets)
-    return None if met.all() else met
+    return None if all_of(met) else met

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
-from flowvm.flow import Flow
+from flowvm.flow import Flow, ReservedPort
 from flowvm.names import Names
 from flowvm.packet.encode import needed_to_rewrite
 from flowvm.pipeline.bundles import Bundles
@@ -118,6 +118,22 @@ class Program:
 
     bridge: BridgeSettings | None = None
     """What NORMAL goes by; ``None`` if nothing is known of it."""
+
+    @cached_property
+    def _by_priority(self) -> dict[int, tuple[Subtable, ...]]:
+        return {
+            table: tuple(sorted(subtables, key=lambda subtable: -subtable.max_priority))
+            for table, subtables in self.tables.items()
+        }
+
+    def by_priority(self, table: int) -> tuple[Subtable, ...]:
+        """The subtables of ``table``, those with rules of high priority first."""
+        return self._by_priority.get(table, ())
+
+    @cached_property
+    def existing_ports(self) -> NDArray[np.int64]:
+        """The numbers of the ports that have names, and of LOCAL, ascending."""
+        return np.array(sorted({*self.names.ports.values(), ReservedPort.LOCAL}), np.int64)
 
     @cached_property
     def bundles(self) -> Bundles:

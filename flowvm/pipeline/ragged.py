@@ -31,8 +31,10 @@ class Ragged:
     @classmethod
     def of(cls, owners: NDArray[np.int64], n: int, **columns: Column) -> Ragged:
         """Entries in any order of owners; those of one owner stay in the order they have."""
-        if n == 1:
-            return cls(np.array([0, len(owners)]), columns)
+        if n == 1 or not len(owners):
+            starts = np.zeros(n + 1, np.int64)
+            starts[1:] = len(owners)
+            return cls(starts, columns)
         order = np.argsort(owners, kind="stable")
         starts = np.zeros(n + 1, np.int64)
         np.cumsum(np.bincount(owners, minlength=n), out=starts[1:])

@@ -192,12 +192,16 @@ class DatapathLog:
         on with, or 0; ``values``, shape (N_VALUES, steps).
         """
         n, emissions = len(failed), self._run.emissions
-        own_numbers = emissions.own_numbers(n) if self._packets else np.zeros(0, np.int64)
-        sizes = [len(packets) for packets in self._packets]
         none = np.zeros(0, np.int64)
-        owners = np.concatenate([none, *self._packets])
+        if not self._packets:
+            values = np.zeros((N_VALUES, 0), np.uint64)
+            empty = dict.fromkeys(("position", "commit", "step", "frozen"), none)
+            return Ragged.of(none, n, **empty, values=values)
+        own_numbers = emissions.own_numbers(n)
+        sizes = [len(packets) for packets in self._packets]
+        owners = np.concatenate(self._packets)
         moments = np.repeat(np.array(self._moments, np.int64), sizes)
-        commits = np.concatenate([none, *self._commits])
+        commits = np.concatenate(self._commits)
         stands = ~failed[owners]
         return Ragged.of(
             owners[stands],
@@ -205,10 +209,8 @@ class DatapathLog:
             position=emissions.emitted_before(owners, moments)[stands],
             commit=own_numbers[commits][stands],
             step=np.repeat(np.array(self._steps, np.int64), sizes)[stands],
-            frozen=np.concatenate([none, *self._frozen])[stands],
-            values=np.concatenate([np.zeros((N_VALUES, 0), np.uint64), *self._values], axis=1)[
-                :, stands
-            ],
+            frozen=np.concatenate(self._frozen)[stands],
+            values=np.concatenate(self._values, axis=1)[:, stands],
         )
 
 

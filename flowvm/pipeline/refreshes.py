@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import any_of, nonzero
 from flowvm.pipeline.learning import KEEP_COOKIE, LearnEvents
 from flowvm.pipeline.state import State
 
@@ -53,12 +54,12 @@ class Refreshes:
             return None
         found = []
         for events, rules in zip(learned, self._rules, strict=True):
-            taught = np.flatnonzero(members[events.packets])
+            taught = nonzero(members[events.packets])
             some, cookie = rules[taught], events.template.cookie
-            if (some == NO_RULE).any():
+            if any_of(some == NO_RULE):
                 return None
             # Another template may have set another cookie since.
-            if cookie != KEEP_COOKIE and (state.rules.cookie[some] != np.uint64(cookie)).any():
+            if cookie != KEEP_COOKIE and any_of(state.rules.cookie[some] != np.uint64(cookie)):
                 return None
             found.append(Refreshed(events.packets[taught], some))
         return found
@@ -67,7 +68,7 @@ class Refreshes:
 def _rules_as_taught(state: State, events: LearnEvents) -> NDArray[np.int64]:
     """The rule that each event finds just as it would make it, or -1."""
     rules = state.find_exactly(events.template.target, events.keys)
-    there = np.flatnonzero(rules != NO_RULE)
+    there = nonzero(rules != NO_RULE)
     contents = np.concatenate(
         [np.full((1, len(there)), events.shape, np.uint64), events.operands[:, there]]
     )

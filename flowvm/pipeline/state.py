@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import all_of, any_of, distinct, nonzero
 from flowvm.clock import NEVER, SECOND
 from flowvm.conntrack.fragments import FragmentStore
 from flowvm.conntrack.table import ConnectionTable
@@ -97,8 +98,9 @@ class State:
         found = self._subtables.get(table)
         if found is None:
             learned = [s for target, s in self.learned.items() if target.table == table]
-            both: list[Subtable | LearnedSubtable] = [*self.program.tables.get(table, ()), *learned]
-            found = tuple(sorted(both, key=lambda s: -s.max_priority))
+            found = self.program.by_priority(table)
+            if learned:
+                found = tuple(sorted([*found, *learned], key=lambda s: -s.max_priority))
             self._subtables[table] = found
         return found
 
@@ -128,14 +130,14 @@ class State:
         date by the caller, and the rule of each.
         """
         ethernet = is_ethernet(columns, packets)
-        bare = None if ethernet.all() else ~ethernet
+        bare = None if all_of(ethernet) else ~ethernet
         undecided: NDArray[np.int64] | slice = slice(None)
         some = packets
         for subtable in self.subtables(table):
             if not len(subtable.heads):
                 continue
-            if (best_priority >= 0).any():
-                undecided = np.flatnonzero(best_priority < subtable.max_priority)
+            if any_of(best_priority >= 0):
+                undecided = nonzero(best_priority < subtable.max_priority)
                 some = packets[undecided]
                 if not len(some):
                     break
@@ -152,7 +154,7 @@ class State:
             return rules
         rules = rules.copy()
         while True:
-            dead = np.flatnonzero(rules >= 0)
+            dead = nonzero(rules >= 0)
             dead = dead[~self.rules.alive[rules[dead]]]
             if not len(dead):
                 return rules
@@ -168,7 +170,7 @@ class State:
             rules = self.skip_dead(np.where(numbers >= 0, subtable.heads[numbers], NO_ENTRY))
             while True:
                 lower = (rules >= 0) & (self.rules.priority[rules] != target.priority)
-                if not lower.any():
+                if not any_of(lower):
                     break
                 following = self.rules.next_with_key[rules[lower]]
                 rules[lower] = self.skip_dead(following)
@@ -244,7 +246,7 @@ class State:
         same: NDArray[np.bool_] = self.rules.idle_timeout[rules] == template.idle_timeout
         same &= self.rules.hard_timeout[rules] == template.hard_timeout
         wanted = set(template.flags), 0
-        for position in np.flatnonzero(same).tolist():
+        for position in nonzero(same).tolist():
             rule = int(rules[position])
             maker = int(self.rules.made_by[rule])
             flow = self.program.flows[rule] if maker < 0 else None
@@ -266,13 +268,13 @@ class State:
         """
         same = np.zeros(len(rules), bool)
         numbers = self.rules.shape[rules]
-        for number in np.unique(numbers).tolist():
-            mine = np.flatnonzero(numbers == number)
+        for number in distinct(numbers):
+            mine = nonzero(numbers == number)
             have = self.shapes[number]
             rows = self.rules.row[rules[mine]]
             operands = np.concatenate([o[:, rows] for o in have.operands] or [contents[:0, mine]])
             wanted = contents[:, mine]
-            for other in np.unique(wanted[0]).tolist():
+            for other in distinct(wanted[0]):
                 if self.shapes[other].operations == have.operations:
                     equal = wanted[0] == other
                     equal &= (wanted[1 : 1 + len(operands)] == operands).all(axis=0)
@@ -299,7 +301,7 @@ class State:
             self.now = max(self.now, now)
             return np.zeros(0, np.int64)
         self.now = now
-        over = np.flatnonzero(self.rules.deadlines() < self.now)
+        over = nonzero(self.rules.deadlines() < self.now)
         if self.owns_learned:
             gone: list[int] = []
             for rule in over.tolist():
@@ -359,11 +361,11 @@ class State:
             for number, shape in enumerate(self.shapes)
             if any(o.owns == owned for o in shape.operations)
         }
-        if np.isin(rules.shape[rules.alive], list(owners)).any():
+        if any_of(np.isin(rules.shape[rules.alive], list(owners))):
             return
         table, cookie = owned
         victims = rules.alive & (rules.table == table) & (rules.cookie == np.uint64(cookie))
-        yield from np.flatnonzero(victims).tolist()
+        yield from nonzero(victims).tolist()
 
 
 def masked_keys(columns: Columns, mask: Mask, packets: NDArray[np.int64]) -> NDArray[np.uint64]:

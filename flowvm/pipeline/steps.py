@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import any_of, nonzero
 from flowvm.kernels import kernels
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.paths import Paths
@@ -58,7 +59,7 @@ def credit(
         compiled.credit(hits.starts, hits["rule"], hits["grown"], *paths, times, *counters)
         return
     n_packets, n_bytes, used = counters
-    taken = np.flatnonzero(tally.members)
+    taken = nonzero(tally.members)
     entries, which = hits.of_owners(taken)
     rules, through = hits["rule"][entries], taken[which]
     members = tally.members[through]
@@ -104,9 +105,9 @@ class Steps:
 
         Only the first packet of all can be at that moment.
         """
-        if not self.paths.volatile.any():
+        if not any_of(self.paths.volatile):
             return len(self.path_of)
-        later = np.flatnonzero(self.paths.volatile[self.path_of[1:]])
+        later = nonzero(self.paths.volatile[self.path_of[1:]])
         return 1 + int(later[0]) if len(later) else len(self.path_of)
 
     def tally(self, good: int) -> Tally:
@@ -119,7 +120,7 @@ class Steps:
         """Whether one of the first ``good`` packets teaches some flow more than once."""
         if not self.paths.learned:
             return False
-        return bool(self.tally(good).members[self.paths.teach_again].any())
+        return bool(any_of(self.tally(good).members[self.paths.teach_again]))
 
     def until_again(self, good: int) -> int:
         """How many of the first ``good`` packets there are up to one that may lose other hits.
@@ -139,7 +140,7 @@ class Steps:
         rules.own("n_packets", "n_bytes", "used")
         credit(hits, tally, self.times, (rules.n_packets, rules.n_bytes, rules.used))
         if state.groups is not None:
-            taken = np.flatnonzero(tally.members)
+            taken = nonzero(tally.members)
             entries, which = self.paths.group_hits.of_owners(taken)
             through = taken[which]
             some = {name: some[entries] for name, some in self.paths.group_hits.columns.items()}
@@ -161,7 +162,7 @@ class Steps:
         found = []
         for events in self.paths.learned:
             members = tally.members[events.packets]
-            taught = np.flatnonzero(members)
+            taught = nonzero(members)
             if len(taught):
                 again = taught[members[taught] > 1]
                 which = np.concatenate([taught, again])
