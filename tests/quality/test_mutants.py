@@ -181,6 +181,7 @@ def lowest_priority_wins(plant: pytest.MonkeyPatch) -> None:
 
     def lookup(self: State, table: int, columns: Columns, packets: Numbers) -> Numbers:
         priorities = self.rules.priority.copy()
+        self.rules.own("priority")
         self.rules.priority[:] = 65535 - priorities
         found = right(self, table, columns, packets)
         self.rules.priority[:] = priorities
@@ -213,6 +214,7 @@ def no_refresh_by_learning(plant: pytest.MonkeyPatch) -> None:
     def apply(changed: State, histories: Sequence[History], times: Numbers) -> None:
         before = changed.rules.modified.copy()
         right(changed, histories, times)
+        changed.rules.own("modified")
         changed.rules.modified[: len(before)] = before
 
     plant.setattr(learning, "apply", apply)
