@@ -84,11 +84,10 @@ class Track(Operation):
             if filled.any():
                 run.stop_unsupported(packets[filled], _FILLED_SET)
                 packets, operands = packets[~filled], operands[:, ~filled]
-        layered, misread = run.layers.have_changed(packets), run.emissions.have_misread(packets)
-        if (layered | misread).any():
-            run.stop_unsupported(packets[layered], "ct after encap or decap")
-            run.stop_unsupported(packets[misread], "ct behind two VLAN tags after CONTROLLER")
-            kept = ~layered & ~misread
+        layered = run.layers.have_changed(packets)
+        run.stop_unsupported(packets[layered], "ct after encap or decap")
+        kept = ~layered & run.misreadings.stop_tracking(packets)
+        if not kept.all():
             packets, operands = packets[kept], operands[:, kept]
         zones = operands[0] if self.zone is None else run.read(packets, self.zone)[0]
         run.emissions.commit(packets)

@@ -41,10 +41,10 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
 from flowvm.pipeline.engine import MAX_DEPTH, MAX_RESUBMITS, Entry
 from flowvm.pipeline.machine import Machine
+from flowvm.pipeline.recirculation import MAX_RECIRCULATIONS
 from flowvm.pipeline.result import Result, Verdict
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
-from flowvm.pipeline.travel import MAX_RECIRCULATIONS
 from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 from flowvm.trace import describe_flow, known_name, port_label, trace_on
 

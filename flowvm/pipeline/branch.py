@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from flowvm.pipeline.actionset import SavedSets
 from flowvm.pipeline.emission import Place
+from flowvm.pipeline.noted_hashes import SavedHashes
 from flowvm.pipeline.stack import SavedStacks
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Branch:
     datapath: NDArray[np.int64]
     n_reentries: int
     popped: NDArray[np.bool_]
+    hashes: SavedHashes
 
     @classmethod
     def begin(cls, run: Run, packets: Packets) -> Branch:
@@ -46,6 +48,7 @@ class Branch:
             run.datapath.counts(packets),
             len(run.reentries),
             run.freezer.popped[packets],
+            run.hashes.save(packets),
         )
 
     def end(self, run: Run, *, rewind: bool) -> None:
@@ -79,3 +82,4 @@ class Branch:
         if rewind:
             run.datapath.come_back(self.packets, self.datapath)
             run.freezer.popped[self.packets] = self.popped
+            run.hashes.restore(self.packets, self.hashes)

@@ -72,13 +72,12 @@ def with_groups(
     counted = dict(program.groups.statistics) if program.groups else {}
     counted |= {stats.group_id: stats for stats in statistics}
     table = _Compiler(ordered, names).table(counted)
-    by_datapath = (table.choice == Choice.BY_DATAPATH).any()
-    mask = union(table.reads, {Column.RECIRC: _WORD} if by_datapath else {})
+    mask = union(table.reads, {Column.RECIRC: _WORD} if table.by_datapath else {})
     columns = tuple(sorted(mask))
     wide = widened(
         program, Mask(columns, tuple(mask[column] for column in columns)), table.operations
     )
-    written = union(wide.written, {Column.RECIRC: _WORD}) if by_datapath else wide.written
+    written = union(wide.written, {Column.RECIRC: _WORD}) if table.by_datapath else wide.written
     return replace(wide, names=names, groups=table, written=written)
 
 

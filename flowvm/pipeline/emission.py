@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 
 from flowvm.arrays import all_of, any_of
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_QINQ, ETH_TYPE_VLAN
-from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
-from flowvm.packet.keys import count_tags
-from flowvm.pipeline.prerequisites import has_eth_type
+from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.ragged import Ragged, ranges
 
 if TYPE_CHECKING:
@@ -32,7 +29,6 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 UNLIMITED = 0xFFFF
 NO_COOKIE = (1 << 64) - 1
 """The cookie that a packet to the controller has which is sent by no flow (OVS_BE64_MAX)."""
-MISREAD = "changing headers behind two VLAN tags after CONTROLLER"
 CIRCUMSTANCES = ("depth", "resubmits", "popped", "lessons")
 """Where a packet is when it leaves: how deep, after how many resubmits and learn actions, and
 whether it must be looked at anew (a label was popped)."""
@@ -114,8 +110,6 @@ class EmissionLog:
         self._freezings = np.zeros(n, np.int64)
         self._last_freezing = np.zeros(n, np.int64)
         self._n_freezings = 0
-        self._misread = np.zeros(n, bool)
-        self._is_tagged = Column.VLAN in run.state.program.written
         self._void: list[tuple[Packets, NDArray[np.int64], int]] = []
         self._withdrawn: list[tuple[Packets, NDArray[np.int64], int]] = []
         self._packets: list[Packets] = []
@@ -210,6 +204,8 @@ class EmissionLog:
         if len(changed):
             if self._is_layered:
                 self._run.layers.note(changed)
+            if self._run.hashes.is_forgetful:
+                self._run.hashes.note_commit(changed, self.committed(changed))
             self._packets.append(changed)
             self._parents.append(self._commit_of[changed])
             header = [self._run.columns[column][changed] for column in self._columns]
@@ -226,40 +222,20 @@ class EmissionLog:
             fine = self._run.layers.check(packets, self._commit_of[packets])
         else:
             fine = np.ones(len(packets), bool)
-        if any_of(self._misread):
-            wrong = self._would_miswrite(packets)
-            self._run.stop_unsupported(packets[wrong], MISREAD)
-            fine &= ~wrong
+        if self._run.misreadings.happened:
+            fine &= self._run.misreadings.stop_changes(packets)
         return fine
 
-    def _note_misread(self, packets: Packets) -> None:
-        """Note which of ``packets``, sent to the controller, the datapath has misread for that.
-
-        It looks at them anew, at one tag: those that have a second one, or one that was not looked
-        at before, then have headers where there are none.
-        """
-        columns = self._run.columns
-        tags = count_tags(columns[Column.VLAN][packets])
-        hidden = has_eth_type(columns, packets, ETH_TYPE_VLAN, ETH_TYPE_QINQ)
-        self._misread[packets] |= (tags > DEFAULT_VLAN_LIMIT) | (tags == 0) & hidden
-
-    def have_misread(self, packets: Packets) -> NDArray[np.bool_]:
-        """Which of ``packets`` the datapath misread."""
-        return np.asarray(self._misread[packets], bool)
-
-    def _would_miswrite(self, packets: Packets) -> NDArray[np.bool_]:
-        """Of which of ``packets`` headers would be changed in the wrong place."""
-        run = self._run
+    def committed(self, packets: Packets) -> Columns:
+        """The columns of ``packets`` at their latest commits."""
+        before = [column[packets] for column in self._run.original]
         parents = self._commit_of[packets]
         known = parents >= 0
-        before = np.array([run.original[column][packets] for column in self._columns], np.uint64)
-        snapshots = np.concatenate([before[:, :0], *self._snapshots], axis=1)
-        before[:, known] = snapshots[:, parents[known]]
-        wrong = np.zeros(len(packets), bool)
-        for row, column in enumerate(self._columns):
-            if column > Column.VLAN:
-                wrong |= before[row] != run.columns[column][packets]
-        return wrong & self._misread[packets]
+        if known.any():
+            snapshots = np.concatenate(self._snapshots, axis=1)[:, parents[known]]
+            for column, values in zip(self._columns, snapshots, strict=True):
+                before[column][known] = values
+        return before
 
     def emit(
         self,
@@ -283,8 +259,9 @@ class EmissionLog:
         limited = max_len < UNLIMITED
         before = self._commit_of[packets] if limited else None
         commits = self.commit(packets)
-        if reason is not Reason.NONE and self._is_tagged:
-            self._note_misread(packets)
+        if reason is not Reason.NONE:
+            run.hashes.look_at(packets)
+            run.misreadings.note_sent(packets)
         tables = run.table[packets]
         self._emitted.append(
             _Emitted(

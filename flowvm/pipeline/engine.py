@@ -46,6 +46,8 @@ from flowvm.pipeline.group_run import GroupHits
 from flowvm.pipeline.layers import Layers
 from flowvm.pipeline.learning import LearnEvents, LearnTemplate
 from flowvm.pipeline.mac_log import MacLog
+from flowvm.pipeline.misreading import Misreadings
+from flowvm.pipeline.noted_hashes import NotedHashes
 from flowvm.pipeline.original_tuple import have_original, swapped
 from flowvm.pipeline.reception import are_fragments, are_refused
 from flowvm.pipeline.recirculation import (
@@ -287,6 +289,8 @@ class Run:
         self.in_action_set = False
         self.group_hits: list[GroupHits] = []
         self.reentries = Reentries(self, n)
+        self.hashes = NotedHashes(self, n)
+        self.misreadings = Misreadings(self, n)
         self.freezer = Freezer(self, n)
         self._in_bucket = False
         self._learnable = self.state.program.learnable

@@ -19,9 +19,9 @@ from flowvm.pipeline.group_table import (
     MOST_WATCH_LINKS,
     NONE,
     Choice,
-    DatapathHash,
     GroupTable,
 )
+from flowvm.pipeline.recirculation import MAX_RECIRCULATIONS, TOO_DEEP
 from flowvm.text.values import format_port
 
 if TYPE_CHECKING:
@@ -180,23 +180,19 @@ class _Visit:
     def _hash_in_datapath(self, packets: Packets, places: Places) -> None:
         """Let the datapath hash ``packets``, which have then been through it once more."""
         run, table = self.run, self.table
+        run.emissions.commit(packets)
+        hashed = run.hashes.take(packets, table.algorithm[places], table.basis[places])
         run.reentries.enter(packets)
-        algorithm, basis = table.algorithm[places], table.basis[places]
-        hashed = np.zeros(len(packets), np.uint32)
-        # By "L4" the datapath means what it hashed the packet to when that came in.
-        mine = algorithm == DatapathHash.L4
-        received = run.reentries.received_hashes(packets[mine]).astype(np.uint32)
-        hashed[mine] = hashing.two_words(received, basis[mine])
-        for number in np.unique(basis[~mine]).tolist():
-            some = ~mine & (basis == number)
-            hashed[some] = hashing.symmetric_l3l4(run.columns, packets[some], number)
         column = run.columns[Column.RECIRC]
         column[packets] = column[packets] & ~_DP_HASH | hashed.astype(np.uint64)
         run.emissions.touch(packets)
         if run.recorder:
             run.recorder.detail(f"the datapath's hash is {hashed[0]:#x}")
         # Zero means "not hashed": the datapath goes round and round, and then drops the packet.
-        run.halt(packets[hashed == 0])
+        lost = (hashed == 0) | (run.reentries.depths[packets] > MAX_RECIRCULATIONS)
+        run.halt(packets[lost])
+        if run.recorder and lost[0]:
+            run.recorder.error(TOO_DEEP)
 
     def _execute_chosen(self, packets: Packets, places: Places, buckets: Places) -> None:
         run = self.run

@@ -142,6 +142,11 @@ class GroupTable:
         return np.repeat(np.arange(len(self.ids)), self.n_buckets)
 
     @cached_property
+    def by_datapath(self) -> bool:
+        """Whether there are groups for which the datapath hashes packets."""
+        return bool((self.choice == Choice.BY_DATAPATH).any())
+
+    @cached_property
     def by_reception(self) -> bool:
         """Whether it matters what the datapath hashed packets to when it received them."""
         by_datapath = self.choice == Choice.BY_DATAPATH

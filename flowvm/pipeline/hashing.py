@@ -195,6 +195,13 @@ class _Headers:
     def ports_given(self) -> NDArray[np.bool_]:
         return np.asarray(self.get(TP_SRC_BITS) | self.get(TP_DST_BITS), bool)
 
+    @property
+    def has_transport(self) -> NDArray[np.bool_]:
+        """Which have a header of TCP or UDP."""
+        found = (self.is_ipv4 | self.is_ipv6) & np.isin(self.protocol, (TCP, UDP))
+        found &= self.get(NW_FRAG_BITS) & np.uint64(FRAG_LATER) == 0
+        return np.asarray(found & self.ports_given(), bool)
+
     def address(self, ipv4: NDArray[np.uint64], *ipv6: int) -> NDArray[np.uint8]:
         """16 bytes: an IPv6 address, or an IPv4 address and zeroes, or zeroes alone."""
         high, low = self.ipv6(*ipv6)
@@ -281,16 +288,23 @@ def _symmetric_l2(headers: _Headers, basis: int) -> Hash:
     return np.where(is_ethernet, finish(hashed, basis), np.uint32(0))
 
 
-def five_tuple(columns: Columns, packets: NDArray[np.int64], basis: int) -> Hash:
+def have_transport(columns: Columns, packets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which packets have a header of TCP or UDP."""
+    return _Headers(columns, packets).has_transport
+
+
+def five_tuple(
+    columns: Columns, packets: NDArray[np.int64], basis: Basis, *, as_received: bool = True
+) -> Hash:
     """What the userspace datapath hashes a packet to when it receives it.
 
     ``miniflow_hash_5tuple``, and for TCP and UDP ``dp_packet_update_rss_hash_ipv6_tcp_udp``, which
-    takes the first of IPv6's next headers for the protocol.
+    takes the first of IPv6's next headers for the protocol; but not if it is not ``as_received``
+    (``flow_hash_5tuple``).
     """
     headers = _Headers(columns, packets)
     fragment = headers.get(NW_FRAG_BITS)
-    with_header = headers.is_ipv6 & np.isin(headers.protocol, (TCP, UDP))
-    with_header &= (fragment & np.uint64(FRAG_LATER) == 0) & headers.ports_given()
+    with_header = headers.is_ipv6 & headers.has_transport & as_received
     following = np.where(fragment != 0, np.uint64(FRAGMENT), headers.protocol)
     extended = headers.get(IPV6_EXTENDED_BITS) != 0
     following = np.where(extended, headers.get(IPV6_NEXT_BITS), following)

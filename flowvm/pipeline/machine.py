@@ -42,7 +42,7 @@ MILLISECOND = 1_000_000
 MAX_CACHES = 64
 """From so many states of a translation paths are remembered; then they are forgotten."""
 
-_Limits = tuple[int, int, bool]
+_Limits = tuple[int, int, bool, int]
 """Depth and resubmits of a translation that a packet comes by, and if it is in the middle of it."""
 
 
@@ -109,7 +109,16 @@ class Machine:
 
     def _cache_for(self, entry: Entry | None) -> PathCache:
         """The paths of packets that come in so, which may end at limits where others do not."""
-        limits = None if entry is None else (entry.depth, entry.resubmits, entry.nested)
+        limits = (
+            None
+            if entry is None
+            else (
+                entry.depth,
+                entry.resubmits,
+                entry.nested,
+                entry.recirculations,
+            )
+        )
         if limits not in self._caches:
             if len(self._caches) > MAX_CACHES:
                 self._caches.clear()
@@ -301,6 +310,7 @@ class Machine:
             state.connections,
             state.fragments,
             state.steps,
+            state.frozen,
             written,
             state.contexts,
         )

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from flowvm.columns import Column
 from flowvm.fields import Bits
+from flowvm.pipeline.noted_hashes import NOT_RECEIVED
 from flowvm.pipeline.ragged import Ragged
-from flowvm.pipeline.reentry import NOT_RECEIVED
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Packets
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from flowvm.pipeline.travel import Traveller
 
 RECIRC_ID_BITS = Bits(Column.RECIRC, 32, 32)
+MAX_RECIRCULATIONS = 6
+"""How deep recirculations can be nested (``MAX_RECIRC_DEPTH``)."""
+
+TOO_DEEP = "Max recirculation depth exceeded"
+
 N_VALUES = 7
 """How many numbers of 64 bits a step can depend on."""
 
@@ -66,13 +71,15 @@ class Frozen:
 
     ``stack`` has the words of each value, the bottom first. ``received`` is the hash with which the
     datapath received the packet, if that matters; ``rest`` is what it has yet to do before it is
-    looked up, if anything.
+    looked up, if anything. ``depth`` is how deep in recirculations it is then, 0 if no translation
+    of the program goes deeper by itself.
     """
 
     table: int
     stack: tuple[tuple[int, ...], ...] = ()
     received: int = NOT_RECEIVED
     rest: Rest | None = None
+    depth: int = 0
 
 
 class DatapathStep(Hashable, Protocol):
@@ -134,18 +141,20 @@ class DatapathLog:
 
         ``values`` has shape (numbers that matter to the step, packets).
         """
-        frozen = None if table is None else freeze(self._run, packets, table)
-        self._add(packets, step, self._run.emissions.commit(packets), values, frozen)
+        if table is None:
+            self._add(packets, step, self._run.emissions.commit(packets), values, None)
+        else:
+            self.resume(packets, step, values, freeze(self._run, packets, table))
 
     def resume(
         self,
         packets: Packets,
         step: DatapathStep,
-        values: NDArray[np.uint64],
+        values: NDArray[np.uint64] | None,
         frozen: NDArray[np.int64],
     ) -> None:
         """As :meth:`add`; ``frozen`` numbers what each copy goes on with."""
-        self._add(packets, step, self._run.emissions.commit(packets), values, frozen)
+        self._add(packets, step, self._run.hashes.commit_copies(packets), values, frozen)
 
     def mark(
         self, packets: Packets, step: DatapathStep, values: NDArray[np.uint64] | None = None
@@ -232,9 +241,16 @@ def freeze(run: Run, packets: Packets, table: int) -> NDArray[np.int64]:
     for i, stack in run.stacks.contents(packets).items():
         numbers[i] = frozen.number(Frozen(table, stack))
     groups = run.state.program.groups
-    if groups is not None and groups.by_reception:
-        for i, received in enumerate(run.reentries.received_hashes(packets).tolist()):
-            numbers[i] = frozen.number(replace(frozen[int(numbers[i])], received=received))
+    if groups is None or not groups.by_datapath:
+        return numbers
+    received = np.full(len(packets), NOT_RECEIVED)
+    if groups.by_reception:
+        run.emissions.commit(packets)
+        received = np.maximum(run.hashes.received_hashes(packets), NOT_RECEIVED)
+    depths = run.reentries.depths[packets] + 1
+    for i, (known, depth) in enumerate(zip(received.tolist(), depths.tolist(), strict=True)):
+        one = replace(frozen[int(numbers[i])], received=known, depth=depth)
+        numbers[i] = frozen.number(one)
     return numbers
 
 
@@ -243,5 +259,6 @@ def thaw(run: Run, packets: Packets, number: int) -> int:
     frozen = run.state.frozen[number]
     for words in frozen.stack:
         run.stacks.push(packets, [np.full(len(packets), word, np.uint64) for word in words])
-    run.reentries.received[packets] = frozen.received
+    run.hashes.received[packets] = frozen.received
+    run.reentries.depths[packets] = frozen.depth
     return frozen.table

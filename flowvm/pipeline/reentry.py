@@ -20,7 +20,7 @@ from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
 from flowvm.packet.keys import count_labels, count_tags
 from flowvm.pipeline.actionset import SavedSets
 from flowvm.pipeline.bits import Columns
-from flowvm.pipeline.hashing import five_tuple
+from flowvm.pipeline.noted_hashes import SavedHashes
 from flowvm.pipeline.prerequisites import has_eth_type, value
 from flowvm.pipeline.stack import SavedStacks
 
@@ -35,7 +35,6 @@ MOST_RESUBMITS = 4096
 Limits begin anew each time; so many only a loop makes.
 """
 
-NOT_RECEIVED = -1
 _TAG_BYTES = 4
 _LABEL_BYTES = 4
 
@@ -50,22 +49,23 @@ class _Frozen:
     steps: NDArray[np.int64]
     resubmits: NDArray[np.int32]
     thawed: NDArray[np.bool_]
+    hashes: SavedHashes
+    depths: NDArray[np.int64]
 
 
 class Reentries:
     """Those of the packets of one run; arrays have one entry a packet.
 
     ``grown`` is how many bytes longer each packet is, as counters see it, than it came in.
-    ``received`` is the hash with which the datapath received a packet that goes on after
-    recirculation, ``NOT_RECEIVED`` for others. ``hides_tags`` marks packets to which a third VLAN
-    tag was pushed, ``failed`` those that failed after re-entry.
+    ``depths`` is how deep in recirculations it is. ``hides_tags`` marks packets to which a third
+    VLAN tag was pushed, ``failed`` those that failed after re-entry.
     """
 
     def __init__(self, run: Run, n: int) -> None:
         self._run = run
         self._frozen: list[_Frozen] = []
         self.grown = np.zeros(n, np.int64)
-        self.received = np.full(n, NOT_RECEIVED, np.int64)
+        self.depths = np.full(n, run.entry.recirculations if run.entry else 0)
         self.hides_tags = np.zeros(n, bool)
         self.failed = np.zeros(n, bool)
         self.in_branch = False
@@ -93,8 +93,12 @@ class Reentries:
                 steps,
                 run.resubmits[packets],
                 run.freezer.thawed[packets],
+                run.hashes.save(packets),
+                self.depths[packets],
             )
         )
+        run.hashes.receive(packets)
+        self.depths[packets] += 1
         self._counts[packets] += 1
         many = self._counts[packets] > MAX_REENTRIES
         many |= self._resubmits_before[packets] > MOST_RESUBMITS
@@ -121,12 +125,6 @@ class Reentries:
         labels = [_labels(columns, packets) for columns in (run.original, run.columns)]
         self.grown[packets] += _LABEL_BYTES * (labels[1] - labels[0])
 
-    def received_hashes(self, packets: Packets) -> NDArray[np.int64]:
-        """The hash with which the datapath received each of ``packets``."""
-        known = self.received[packets]
-        arrived = five_tuple(self._run.original, packets, 0).astype(np.int64)
-        return np.where(known == NOT_RECEIVED, arrived, known)
-
     def come_back(self, first: int) -> None:
         """Let packets go on as they were when they re-entered, but for the ``first`` times."""
         run, frozen = self._run, self._frozen[first:]
@@ -141,6 +139,8 @@ class Reentries:
             run.action_sets.restore(some.packets, some.action_sets)
             run.resubmits[some.packets] = some.resubmits
             run.freezer.thawed[some.packets] = some.thawed
+            run.hashes.restore(some.packets, some.hashes)
+            self.depths[some.packets] = some.depths
         del self._frozen[first:]
 
     def fail(self, packets: Packets, detail: str) -> NDArray[np.bool_]:

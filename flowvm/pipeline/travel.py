@@ -52,16 +52,16 @@ from flowvm.pipeline.metering import MeterTable
 from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.pretence import pretend, pretended_translation
 from flowvm.pipeline.recirculation import (
+    MAX_RECIRCULATIONS,
     RECIRC_ID_BITS,
+    TOO_DEEP,
     ComeBack,
     Condition,
     DatapathStep,
     EndOfBranch,
+    Frozen,
     Numbered,
 )
-
-MAX_RECIRCULATIONS = 6
-"""How deep recirculations can be nested (``MAX_RECIRC_DEPTH``)."""
 
 _NO_COMMIT = -1
 _DP_HASH = (1 << 32) - 1
@@ -94,6 +94,7 @@ class World:
     connections: ConnectionTable
     fragments: FragmentStore
     steps: Numbered[DatapathStep]
+    frozen: Numbered[Frozen]
     written: Sequence[tuple[int, int]]
     contexts: Numbered[bytes]
     now: int = 0
@@ -433,8 +434,10 @@ class Traveller:
     def _fork(self, frozen: int) -> None:
         """Let a copy of the packet go on with what is frozen under that number."""
         world, leg = self._world, self._leg
-        if leg.depth == MAX_RECIRCULATIONS:
-            world.journal.lost.setdefault(leg.packet, "Max recirculation depth exceeded")
+        # The translation may have gone deeper already, where the datapath hashed the packet.
+        depth = world.frozen[frozen].depth or leg.depth + 1
+        if depth > MAX_RECIRCULATIONS:
+            world.journal.lost.setdefault(leg.packet, TOO_DEEP)
             return
         columns = self._header(self._commit)
         if not self._decoded:
@@ -454,7 +457,7 @@ class Traveller:
             self._frame,
             self.tracking.copy(),
             (*leg.place, self._place + 1, *(_AFTER_FORKS + rank for rank in self._rank)),
-            leg.depth + 1,
+            depth,
             offsets=leg.offsets if self._frame is leg.frame else None,
             resumed=Resumption(None if self._decoded else self.tracking.state),
         )

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from scapy.contrib.mpls import MPLS
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from flowvm.packet.batch import PacketBatch
@@ -125,6 +125,35 @@ def test_headers_behind_two_tags_are_lost_to_the_controller(bridge: Bridge, acti
     trace = pair.switch.trace(bytes(PACKETS["tagged"]), br_flow="in_port=1")
     assert trace.verdict == "unsupported"
     assert "two VLAN tags after CONTROLLER" in trace.reason
+
+
+BEHIND_A_LABEL = {
+    "track": "ct(commit,table=1)",
+    "an address": "mod_nw_src:1.2.3.4,output:3",
+    "a port": "mod_tp_dst:7,output:3",
+}
+
+
+@pytest.mark.parametrize("name", BEHIND_A_LABEL)
+def test_what_a_label_hides_from_a_controller_is_not_guessed(name: str) -> None:
+    """The datapath has lost the transport header by then, and does none of it as it should."""
+    actions = f"clone(push_mpls:0x8847,CONTROLLER:65535),{BEHIND_A_LABEL[name]}"
+    trace = Switch(parse_dump(f"table=0, tcp actions={actions}").flows).trace(
+        bytes(Ether() / IP() / TCP()), br_flow="in_port=1"
+    )
+    assert trace.verdict == "unsupported"
+    assert "behind a label that has been popped after CONTROLLER" in trace.reason
+
+
+def test_what_a_label_does_not_hide_goes_on(bridge: Bridge) -> None:
+    """A label that stays, Ethernet, and what is in the network header alone."""
+    flows = (
+        "tcp actions=clone(push_mpls:0x8847,CONTROLLER:65535),dec_ttl,mod_nw_tos:4,"
+        "mod_dl_src:00:00:00:00:00:01,output:3,push_mpls:0x8847,output:4"
+    )
+    pair = Pair(bridge, flows)
+    pair.send(1, bytes(Ether() / IP(ttl=9) / TCP() / b"data"))
+    pair.compare_counters("OpenFlow15")
     pair.send(1, bytes(PACKETS["ip"]))
 
 
