@@ -92,6 +92,7 @@ class CheckLength(Forerunner):
         larger.bring_back_stacks(run)
         # It is the first of the two branches whose "exit" holds.
         run.halt(packets[exits])
+        run.freezer.exited[packets[exits]] = True
         if run.recorder:
             run.recorder.unnest()
         run.freezer.in_copy = in_copy

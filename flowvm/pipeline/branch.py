@@ -62,6 +62,7 @@ class Branch:
         self.bring_back_headers(run, rewind=rewind)
         # To OVS the branch that the datapath takes up again has ended in an exit.
         run.revive(self.packets[froze], froze[froze])
+        run.freezer.exited[self.packets[froze]] = True
         run.halt(self.packets[froze])
 
     def froze(self, run: Run) -> NDArray[np.bool_]:

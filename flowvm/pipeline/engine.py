@@ -659,6 +659,11 @@ class Run:
     def _to_controller(
         self, packets: Packets, reason: Reason, options: PacketInOptions, by_output: bool
     ) -> None:
+        again = self.reentries.levels[packets] > 1
+        if again.any():
+            # By then Open vSwitch has mixed up the tables that lists of actions come from.
+            self.stop_unsupported(packets[again], "CONTROLLER after a second hash")
+            packets = packets[~again]
         reasons = np.full(len(packets), reason)
         if reason is Reason.ACTION:
             if by_output and (self._in_bucket or self.in_action_set):

@@ -23,6 +23,7 @@ from flowvm.flow import ReservedPort
 from flowvm.pipeline.emission import PacketInOptions, Reason
 from flowvm.pipeline.prerequisites import value
 from flowvm.pipeline.recirculation import freeze
+from flowvm.pipeline.reentry import AFTER_EXIT
 
 if TYPE_CHECKING:
     from flowvm.pipeline.engine import Run
@@ -183,7 +184,7 @@ class Freezer:
             self._finish_pauses(packets)
         packets = packets[self._freezing[packets]]
         self._freezing[packets] = False
-        run.stop_unsupported(packets[self.exited[packets]], "recirculation after exit")
+        run.stop_unsupported(packets[self.exited[packets]], AFTER_EXIT)
         packets = packets[~self.exited[packets]]
         filled = run.action_sets.filled(packets)
         run.stop_unsupported(packets[filled], FILLED_SET)

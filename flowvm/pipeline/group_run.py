@@ -189,7 +189,7 @@ class _Visit:
         if run.recorder:
             run.recorder.detail(f"the datapath's hash is {hashed[0]:#x}")
         # Zero means "not hashed": the datapath goes round and round, and then drops the packet.
-        lost = (hashed == 0) | (run.reentries.depths[packets] > MAX_RECIRCULATIONS)
+        lost = (hashed == 0) | (run.reentries.depths(packets) > MAX_RECIRCULATIONS)
         run.halt(packets[lost])
         if run.recorder and lost[0]:
             run.recorder.error(TOO_DEEP)

@@ -247,7 +247,7 @@ def freeze(run: Run, packets: Packets, table: int) -> NDArray[np.int64]:
     if groups.by_reception:
         run.emissions.commit(packets)
         received = np.maximum(run.hashes.received_hashes(packets), NOT_RECEIVED)
-    depths = run.reentries.depths[packets] + 1
+    depths = run.reentries.depths(packets) + 1
     for i, (known, depth) in enumerate(zip(received.tolist(), depths.tolist(), strict=True)):
         one = replace(frozen[int(numbers[i])], received=known, depth=depth)
         numbers[i] = frozen.number(one)
@@ -260,5 +260,5 @@ def thaw(run: Run, packets: Packets, number: int) -> int:
     for words in frozen.stack:
         run.stacks.push(packets, [np.full(len(packets), word, np.uint64) for word in words])
     run.hashes.received[packets] = frozen.received
-    run.reentries.depths[packets] = frozen.depth
+    run.reentries.began_at[packets] = frozen.depth
     return frozen.table

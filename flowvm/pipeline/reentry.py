@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_BITS, ETH_TYPE_QINQ, ETH_TYPE_VLAN
+from flowvm.fields import (
+    ETH_TYPE_BITS,
+    ETH_TYPE_MPLS,
+    ETH_TYPE_MPLS_MCAST,
+    ETH_TYPE_QINQ,
+    ETH_TYPE_VLAN,
+)
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
 from flowvm.packet.keys import count_labels, count_tags
 from flowvm.pipeline.actionset import SavedSets
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from flowvm.actions.base import Packets
     from flowvm.pipeline.engine import Run
 
+AFTER_EXIT = "recirculation after exit"
 MAX_REENTRIES = 256
 MOST_RESUBMITS = 4096
 """How often a packet may be taken up again, and how many resubmits it may make on those ways.
@@ -50,23 +57,29 @@ class _Frozen:
     resubmits: NDArray[np.int32]
     thawed: NDArray[np.bool_]
     hashes: SavedHashes
-    depths: NDArray[np.int64]
+    levels: NDArray[np.int64]
+    grown: NDArray[np.int64]
+    exited: NDArray[np.bool_]
 
 
 class Reentries:
     """Those of the packets of one run; arrays have one entry a packet.
 
     ``grown`` is how many bytes longer each packet is, as counters see it, than it came in.
-    ``depths`` is how deep in recirculations it is. ``hides_tags`` marks packets to which a third
-    VLAN tag was pushed, ``failed`` those that failed after re-entry.
+    ``began_at`` is how deep in recirculations it was when the run began, ``levels`` how much deeper
+    it is now. ``hides_tags`` marks packets to which a third VLAN tag was pushed, ``failed`` those
+    that failed after re-entry. ``in_branch`` tells that the datapath may do nothing of what is
+    being executed.
     """
 
     def __init__(self, run: Run, n: int) -> None:
         self._run = run
         self._frozen: list[_Frozen] = []
         self.grown = np.zeros(n, np.int64)
-        self.depths = np.full(n, run.entry.recirculations if run.entry else 0)
+        self.began_at = np.full(n, run.entry.recirculations if run.entry else 0)
+        self.levels = np.zeros(n, np.int64)
         self.hides_tags = np.zeros(n, bool)
+        self.in_branch = False
         self.failed = np.zeros(n, bool)
         self.in_branch = False
         self._steps_before = np.zeros(n, np.int64)
@@ -94,11 +107,17 @@ class Reentries:
                 run.resubmits[packets],
                 run.freezer.thawed[packets],
                 run.hashes.save(packets),
-                self.depths[packets],
+                self.levels[packets],
+                self.grown[packets],
+                run.freezer.exited[packets],
             )
         )
         run.hashes.receive(packets)
-        self.depths[packets] += 1
+        self.levels[packets] += 1
+        if self.in_branch:
+            run.stop_unsupported(packets, "recirculation for a hash after check_pkt_larger")
+        run.stop_unsupported(packets[run.freezer.exited[packets]], AFTER_EXIT)
+        run.freezer.exited[packets] = False
         self._counts[packets] += 1
         many = self._counts[packets] > MAX_REENTRIES
         many |= self._resubmits_before[packets] > MOST_RESUBMITS
@@ -114,6 +133,8 @@ class Reentries:
         hidden = (count_tags(now) > DEFAULT_VLAN_LIMIT) | self.hides_tags[packets]
         hidden |= more & (now != before)
         run.stop_unsupported(packets[hidden], "recirculation of a packet with several VLAN tags")
+        bare = _have_no_labels(run.columns, packets) & ~_have_no_labels(run.original, packets)
+        run.stop_unsupported(packets[bare], "recirculation of a packet without the label it had")
         layered = run.layers.have_changed(packets)
         run.stop_unsupported(packets[layered], "recirculation for a hash after encap or decap")
         # What the datapath drops it does not take up again; what follows would not happen then.
@@ -124,6 +145,10 @@ class Reentries:
         self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
         labels = [_labels(columns, packets) for columns in (run.original, run.columns)]
         self.grown[packets] += _LABEL_BYTES * (labels[1] - labels[0])
+
+    def depths(self, packets: Packets) -> NDArray[np.int64]:
+        """How deep in recirculations each of ``packets`` is."""
+        return self.began_at[packets] + self.levels[packets]
 
     def come_back(self, first: int) -> None:
         """Let packets go on as they were when they re-entered, but for the ``first`` times."""
@@ -140,7 +165,9 @@ class Reentries:
             run.resubmits[some.packets] = some.resubmits
             run.freezer.thawed[some.packets] = some.thawed
             run.hashes.restore(some.packets, some.hashes)
-            self.depths[some.packets] = some.depths
+            self.levels[some.packets] = some.levels
+            self.grown[some.packets] = some.grown
+            run.freezer.exited[some.packets] = some.exited
         del self._frozen[first:]
 
     def fail(self, packets: Packets, detail: str) -> NDArray[np.bool_]:
@@ -157,6 +184,12 @@ class Reentries:
             run.unsupported.setdefault(packet, f"{detail} after recirculation")
         self.failed[packets[again]] = True
         return again
+
+
+def _have_no_labels(columns: Columns, packets: Packets) -> NDArray[np.bool_]:
+    """Which of ``packets`` only their type says that they have labels."""
+    is_mpls = has_eth_type(columns, packets, ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST)
+    return np.asarray(is_mpls & (_labels(columns, packets) == 0), bool)
 
 
 def _labels(columns: Columns, packets: Packets) -> NDArray[np.int64]:
