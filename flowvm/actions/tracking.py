@@ -17,6 +17,7 @@ import numpy as np
 
 from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.actions.write import subfield_bits
+from flowvm.arrays import all_of
 from flowvm.columns import Column
 from flowvm.conntrack.nat import NatRequest
 from flowvm.conntrack.request import TRACKED, Masked, Request
@@ -86,8 +87,10 @@ class Track(Operation):
                 packets, operands = packets[~filled], operands[:, ~filled]
         layered = run.layers.have_changed(packets)
         run.stop_unsupported(packets[layered], "ct after encap or decap")
-        kept = ~layered & run.misreadings.stop_tracking(packets)
-        if not kept.all():
+        kept = ~layered
+        if run.misreadings.happened:
+            kept &= run.misreadings.stop_tracking(packets)
+        if not all_of(kept):
             packets, operands = packets[kept], operands[:, kept]
         zones = operands[0] if self.zone is None else run.read(packets, self.zone)[0]
         run.emissions.commit(packets)

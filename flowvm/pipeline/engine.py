@@ -660,7 +660,7 @@ class Run:
         self, packets: Packets, reason: Reason, options: PacketInOptions, by_output: bool
     ) -> None:
         again = self.reentries.levels[packets] > 1
-        if again.any():
+        if any_of(again):
             # By then Open vSwitch has mixed up the tables that lists of actions come from.
             self.stop_unsupported(packets[again], "CONTROLLER after a second hash")
             packets = packets[~again]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm.arrays import any_of
 from flowvm.columns import Column
 from flowvm.fields import ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST, ETH_TYPE_QINQ, ETH_TYPE_VLAN
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
@@ -83,11 +84,11 @@ class Misreadings:
         """
         run = self._run
         misread, blind = self._misread[packets], self._are_blind(packets)
-        if misread.any():
+        if any_of(misread):
             written = [column for column in run.state.program.written if column > Column.VLAN]
             misread &= self._differ(packets, run.emissions.committed(packets), written)
             run.stop_unsupported(packets[misread], MISREAD)
-        if blind.any():
+        if any_of(blind):
             # By which of these changes it was blind already is not asked.
             before = [column[packets] for column in run.original]
             blind &= self._differ(packets, before, _SUMMED) & ~misread
