@@ -325,6 +325,8 @@ class Run:
                 if self.freezer.resume(some, number):
                     continue
             self._call(table, some, self.columns[Column.IN_PORT][some], first=True)
+        if len(self.reentries):
+            self.reentries.return_left()
         failed = [*self.errors, *self.unsupported]
         self.execute_action_sets(packets[~np.isin(packets, failed)] if failed else packets)
 
@@ -533,6 +535,7 @@ class Run:
         last = len(operations) - 1
         where = OF_RULE if source is None else source
         at_end = self.at_end
+        entered = self.reentries.moment()
         alive: NDArray[np.bool_] | None = None
         for position, operation in enumerate(operations):
             halted = self.halted[packets]
@@ -561,6 +564,8 @@ class Run:
                     operation, packets, operands[position][0], pending, position == last
                 )
             elif isinstance(operation, Forerunner):
+                if len(self.reentries):
+                    self.reentries.stop_since(entered, packets)
                 rest = slice(position + 1, None)
                 operation.execute_with_rest(
                     self, packets, operands[position], operations[rest], operands[rest]
@@ -568,6 +573,8 @@ class Run:
                 break
             else:
                 alive = operation.execute(self, packets, operands[position])
+                if alive is not None and len(self.reentries):
+                    self.reentries.leave_since(entered, packets[~alive])
         if self.freezer.is_used:
             self.freezer.keep(packets, operations, operands, where, len(operations))
         self.at_end = at_end

@@ -79,9 +79,9 @@ class Reentries:
         self.began_at = np.full(n, run.entry.recirculations if run.entry else 0)
         self.levels = np.zeros(n, np.int64)
         self.hides_tags = np.zeros(n, bool)
-        self.in_branch = False
         self.failed = np.zeros(n, bool)
         self.in_branch = False
+        self._left = np.zeros(n, bool)
         self._steps_before = np.zeros(n, np.int64)
         self._counts = np.zeros(n, np.int64)
         self._resubmits_before = np.zeros(n, np.int64)
@@ -138,8 +138,6 @@ class Reentries:
         layered = run.layers.have_changed(packets)
         run.stop_unsupported(packets[layered], "recirculation for a hash after encap or decap")
         # What the datapath drops it does not take up again; what follows would not happen then.
-        if self.in_branch:
-            run.stop_unsupported(packets, "recirculation for a hash after check_pkt_larger")
         metered = run.datapath.metered[packets]
         run.stop_unsupported(packets[metered], "recirculation for a hash after a meter")
         self.grown[packets] = _TAG_BYTES * (count_tags(now) - count_tags(before))
@@ -149,6 +147,35 @@ class Reentries:
     def depths(self, packets: Packets) -> NDArray[np.int64]:
         """How deep in recirculations each of ``packets`` is."""
         return self.began_at[packets] + self.levels[packets]
+
+    def moment(self) -> NDArray[np.int64] | None:
+        """What tells which packets re-enter from now on."""
+        everyone = np.arange(len(self.grown))
+        return self._run.emissions.freezings(everyone) if self._frozen else None
+
+    def _since(self, moment: NDArray[np.int64] | None, packets: Packets) -> Packets:
+        before = np.zeros(len(packets), np.int64) if moment is None else moment[packets]
+        return np.asarray(packets[self._run.emissions.freezings(packets) != before], np.int64)
+
+    def leave_since(self, moment: NDArray[np.int64] | None, packets: Packets) -> None:
+        """Let ``packets``, which leave a list, leave those around it too if they have re-entered.
+
+        Of all those lists the datapath has made one, but for action sets.
+        """
+        left = self._since(moment, packets)
+        left = left[~self._run.halted[left]]
+        self._left[left] = True
+        self._run.halt(left)
+
+    def return_left(self) -> None:
+        """Let packets that have left their lists do what comes after all lists."""
+        self._run.go_on(np.flatnonzero(self._left))
+        self._left[:] = False
+
+    def stop_since(self, moment: NDArray[np.int64] | None, packets: Packets) -> None:
+        """Stop those of ``packets`` that have re-entered: what is left of outer lists branches."""
+        again = self._since(moment, packets)
+        self._run.stop_unsupported(again, "check_pkt_larger after recirculation for a hash")
 
     def come_back(self, first: int) -> None:
         """Let packets go on as they were when they re-entered, but for the ``first`` times."""
