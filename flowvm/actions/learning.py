@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -288,6 +288,7 @@ def _is_port(words: Operands) -> NDArray[np.bool_]:
     return np.asarray(fits & allowed, bool)
 
 
+@lru_cache(1 << 8)
 def renderer(operations: tuple[Operation, ...]) -> Renderer:
     """What turns operands of ``operations`` into the actions of a learned flow."""
     makers: list[Callable[[Sequence[int]], Action]] = []

@@ -139,12 +139,12 @@ class _Draft:
 
     def _put_ethernet(self, words: Words, who: Index) -> None:
         columns, starts = self.columns, self.frames.offsets[who]
-        words.put48(starts, columns[Column.ETH_DST, who])
-        words.put48(starts + 6, columns[Column.ETH_SRC, who])
+        words.put48(starts, columns[Column.ETH_DST][who])
+        words.put48(starts + 6, columns[Column.ETH_SRC][who])
         for i in range(MAX_VLANS):
             tagged = nonzero(self.tags[who] > i)
             if tagged.size:
-                value = tag(columns[Column.VLAN, who[tagged]], i) & ~np.uint64(VLAN_CFI)
+                value = tag(columns[Column.VLAN][who[tagged]], i) & ~np.uint64(VLAN_CFI)
                 words.put32(starts[tagged] + 12 + 4 * i, value)
         # A frame without a type has its length there.
         length, kind = self.frames.lengths[who].astype(np.uint64), self.kind[who]
@@ -158,7 +158,7 @@ class _Draft:
         tos, ttl = read(columns, NW_TOS_BITS, who), read(columns, NW_TTL_BITS, who)
         first = 0x45 << 56 | tos << 48 | length << 32 | offset
         second = ttl << 24 | self.proto[who] << 16
-        addresses = columns[Column.IPV4, who]
+        addresses = columns[Column.IPV4][who]
         sum_of_addresses = sum_value(addresses)
         words.put64(at, first)
         words.put32(
@@ -196,11 +196,11 @@ class _Draft:
             put_l4(words, self.columns[:, who], at, size, payload, sum_of_addresses[filled])
 
     def _put_arp(self, words: Words, who: Index, at: Index) -> None:
-        addresses = self.columns[Column.IPV4, who]
+        addresses = self.columns[Column.IPV4][who]
         words.put64(at, 0x0001_0800_0604_0000 | self.proto[who])
-        words.put48(at + 8, self.columns[Column.ARP_SHA, who])
+        words.put48(at + 8, self.columns[Column.ARP_SHA][who])
         words.put32(at + 14, addresses >> 32)
-        words.put48(at + 18, self.columns[Column.ARP_THA, who])
+        words.put48(at + 18, self.columns[Column.ARP_THA][who])
         words.put32(at + 24, addresses)
 
     def _put_mpls(self, words: Words, who: Index, at: Index) -> None:
@@ -214,7 +214,7 @@ class _Draft:
         size = (self.frames.lengths - self.l3)[who].astype(np.uint64)
         chosen = nonzero(size)
         who, at, size = who[chosen], at[chosen], size[chosen]
-        key = self.columns[Column.NSH, who]
+        key = self.columns[Column.NSH][who]
         flags, ttl = key >> 56 & 0x3, key >> 48 & 0x3F
         words.put16(at, flags << 12 | ttl << 6 | size >> 2)
         words.put48(at + 2, key)

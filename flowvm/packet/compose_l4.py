@@ -50,7 +50,9 @@ def l4_sizes(columns: U64) -> tuple[Index, Index]:
     # The segments that open, close and reset a connection carry no data.
     loaded |= (proto == TCP) & (columns[Column.TP] & _FIN_SYN_RST == 0)
     for number, types in _ECHO.items():
-        loaded |= (proto == number) & (code == 0) & ((kind == types[0]) | (kind == types[1]))
+        echo = proto == number
+        if any_of(echo):
+            loaded |= echo & (code == 0) & ((kind == types[0]) | (kind == types[1]))
     neighbor = _is_neighbor(columns)
     if any_of(neighbor):
         source, target = _options(columns)
@@ -103,7 +105,7 @@ def put_l4(
 
     ported = nonzero((proto == TCP) | (proto == UDP) | (proto == SCTP))
     if ported.size:
-        words.put32(at[ported], columns[Column.TP, ported] >> TP_DST_BITS.shift)
+        words.put32(at[ported], columns[Column.TP][ported] >> TP_DST_BITS.shift)
     tcp = nonzero(proto == TCP)
     if tcp.size:
         control = 5 << 12 | read(columns, TCP_FLAGS_BITS, tcp)
@@ -123,7 +125,7 @@ def put_l4(
         kind, code = read(columns, TP_SRC_BITS, typed), read(columns, TP_DST_BITS, typed)
         words.put8(at[typed], kind)
         words.put8(at[typed] + 1, code)
-        rest = np.where(proto[typed] == ICMP, np.uint64(0), columns[Column.FLOW_LABEL, typed])
+        rest = np.where(proto[typed] == ICMP, np.uint64(0), columns[Column.FLOW_LABEL][typed])
         words.put32(at[typed] + 4, rest)
         neighbor = nonzero(_is_neighbor(columns))
         if neighbor.size:
@@ -145,7 +147,7 @@ def _put_neighbor(words: Words, columns: U64, at: Index) -> None:
     )
     for kind, column, given, second in places:
         chosen = nonzero(given)
-        option = np.uint64(kind << 56 | 1 << 48) | columns[column, chosen]
+        option = np.uint64(kind << 56 | 1 << 48) | columns[column][chosen]
         words.put64(at[chosen] + _ND_OPTION * second[chosen], option)
 
 

@@ -20,7 +20,7 @@ MPLS_BOTTOM = 0x100
 
 def read(keys: U64, bits: Bits, who: Index | slice = slice(None)) -> U64:
     """A field of at most 64 bits of packets ``who``, by default all."""
-    value: U64 = keys[bits.column, who] >> bits.shift & (1 << bits.width) - 1
+    value: U64 = keys[bits.column][who] >> bits.shift & (1 << bits.width) - 1
     return value
 
 

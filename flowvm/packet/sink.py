@@ -52,9 +52,9 @@ class Sink:
     def put(self, column: Column, who: Who, value: U64 | int) -> None:
         """Write packets ``who`` of a row, if it is wanted."""
         if column in self.wanted:
-            self.columns[column, who] = value
+            self.columns[column][who] = value
 
     def add(self, column: Column, who: Who, value: U64 | int) -> None:
         """Set bits in packets ``who`` of a row, if it is wanted."""
         if column in self.wanted:
-            self.columns[column, who] |= value
+            self.columns[column][who] |= value
