@@ -24,10 +24,11 @@ _KEYS = _array(_UINT, 2)
 _WORDS = _array(_UINT, strided=True, aligned=False)
 _WORDS_32 = _array(types.uint32, strided=True, aligned=False)
 _COUNTS = _written(_INTS)
+_SLOTS = _array(types.int32)
 
 SIGNATURES = {
-    "find": (_INTS, _KEYS, _UINTS, _INTS, _UINTS, _COUNTS),
-    "place": (_COUNTS, _INTS, _UINTS),
+    "find": (_SLOTS, _KEYS, _UINTS, _INTS, _UINTS, _COUNTS),
+    "place": (_written(_SLOTS), _SLOTS, _UINTS),
     "copy": (_WORDS, _ANY_INTS, _written(_WORDS), _ANY_INTS, _ANY_INTS),
     "records": (_WORDS, *(_ANY_INTS,) * 5, _written(_WORDS), _written(_WORDS_32)),
     "retag": (
@@ -38,7 +39,7 @@ SIGNATURES = {
     "gather": (_WORDS_32, _INTS, _INT, _written(_array(_INT, 2))),
     "tally": (_ANY_INTS, _ANY_INTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS),
     "credit": (*(_INTS,) * 6, _ANY_INTS, _COUNTS, _COUNTS, _COUNTS),
-    "matches": (_INTS, _INTS, _array(types.int32), _INTS, _COUNTS),
+    "matches": (_INTS, _INTS, _SLOTS, _INTS, _COUNTS),
 }
 """What each loop takes. Types are fixed: it is compiled once, and never while packets wait."""
 

@@ -7,5 +7,9 @@ import numpy as np
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 FOLD = np.uint64(32)
 
-NUMBER_BITS = 32
-"""A slot holds a key's number in so many bits, and above them the upper 31 bits of its hash."""
+SLOT_BITS = 31
+"""A slot has so many bits, beside a sign that says that it is free.
+
+The lowest are a key's number, as many as it takes to number the slots of the table; the others are
+the highest of the key's hash, which tell most other keys apart.
+"""

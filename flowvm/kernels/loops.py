@@ -11,30 +11,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.kernels.hashing import FOLD, MULTIPLIER, NUMBER_BITS
+from flowvm.kernels.hashing import FOLD, MULTIPLIER, SLOT_BITS
 
 Numbers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Words32 = NDArray[np.uint32]
+Slots = NDArray[np.int32]
 
 # Indices are unsigned where they can be: a negative one would count from the end, and that takes
 # its time to find out.
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
-_SLOT_SHIFT = np.uint64(NUMBER_BITS)
-_TAG_SHIFT = np.uint64(NUMBER_BITS + 1)
-_NUMBER = np.uint64((1 << NUMBER_BITS) - 1)
+_NOT_IN_SLOT = np.uint64(64 - SLOT_BITS)
 _AT_ONCE = 128
 
 
 def find(
-    slots: Numbers, keys: Words, columns: Words, starts: Numbers, masks: Words, found: Numbers
+    slots: Slots, keys: Words, columns: Words, starts: Numbers, masks: Words, found: Numbers
 ) -> None:
     """Number each key: ``found[i]`` for the words ``columns[starts + i] & masks``, -1 for none.
 
-    ``slots`` and ``keys`` (words, room) are those of a ``KeyIndex``.
+    ``slots`` and ``keys`` (room, words) are those of a ``KeyIndex``.
     """
     n, n_words = len(found), len(starts)
+    # Numbers are as wide as the places of slots, and what is above them is of the hash.
     last = np.uint64(len(slots) - 1)
     room = np.empty((3, _AT_ONCE), np.uint64)
     for begin in range(0, n, _AT_ONCE):
@@ -49,43 +49,50 @@ def find(
             for i in range(some):
                 hashed = (hashes[i] ^ (row[i] & mask)) * MULTIPLIER
                 hashes[i] = hashed ^ (hashed >> FOLD)
-        # Almost every key is the first that its hash leads to, or not there. So that memory does
-        # not keep one packet after the other waiting, this is found out for all at once.
+        # So that memory does not keep one packet after the other waiting, it is asked for all of
+        # them at once: first for the slot that each hash leads to, then for the key of each.
         for i in range(some):
-            slot = slots[hashes[i] & last]
-            empty = slot < 0
-            numbers[i] = -1 if empty else 0
-            guesses[i] = _NONE if empty else np.uint64(slot) & _NUMBER
-            differ[i] = (np.uint64(slot) >> _SLOT_SHIFT) ^ (hashes[i] >> _TAG_SHIFT)
+            numbers[i] = slots[hashes[i] & last]
+        for i in range(some):
+            slot = numbers[i]
+            tag = hashes[i] >> _NOT_IN_SLOT
+            place = hashes[i] & last
+            while slot >= 0 and (np.uint64(slot) ^ tag) > last:
+                place = (place + _ONE) & last
+                slot = np.int64(slots[place])
+            numbers[i] = slot
+            guesses[i] = _NONE if slot < 0 else np.uint64(slot) & last
+            differ[i] = _NONE
         for word in range(n_words):
-            at, mask, known = starts[word], masks[word], keys[word]
+            at, mask = starts[word], masks[word]
             row = columns[at + begin : at + end]
             for i in range(some):
-                differ[i] |= known[guesses[i]] ^ (row[i] & mask)
+                differ[i] |= keys[guesses[i], word] ^ (row[i] & mask)
         for i in range(some):
             if numbers[i] < 0:
                 continue
             if differ[i] == _NONE:
                 numbers[i] = np.int64(guesses[i])
                 continue
+            # Hardly ever: another key with the same part of the hash.
             numbers[i] = -1
-            tag = hashes[i] >> _TAG_SHIFT
-            place = ((hashes[i] & last) + _ONE) & last
+            tag = hashes[i] >> _NOT_IN_SLOT
+            place = hashes[i] & last
             while slots[place] >= 0:
                 content = np.uint64(slots[place])
-                if content >> _SLOT_SHIFT == tag:
-                    number = content & _NUMBER
+                if (content ^ tag) <= last:
+                    number = content & last
                     equal = True
                     for word in range(n_words):
                         mine = columns[starts[word] + begin + i] & masks[word]
-                        equal &= keys[word, number] == mine
+                        equal &= keys[number, word] == mine
                     if equal:
                         numbers[i] = np.int64(number)
                         break
                 place = (place + _ONE) & last
 
 
-def place(slots: Numbers, tagged: Numbers, hashes: Words) -> None:
+def place(slots: Slots, tagged: Slots, hashes: Words) -> None:
     """Put each of ``tagged`` in the first free one of ``slots`` from where its hash points to."""
     last = np.uint64(len(slots) - 1)
     for i in range(len(tagged)):

@@ -110,7 +110,10 @@ class State:
             return find_rules(self, table, columns, packets)
         best = np.full(len(packets), NO_ENTRY, np.int64)
         best_priority = np.full(len(packets), -1, np.int32)
+        alone = len(self.subtables(table)) == 1
         for which, found in self.candidates(table, columns, packets, best_priority):
+            if alone:
+                return found
             priority = np.where(found >= 0, self.rules.priority[found], np.int32(-1))
             better = priority > best_priority[which]
             best[which] = np.where(better, found, best[which])

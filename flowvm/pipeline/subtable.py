@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from flowvm.columns import Column
 from flowvm.fields import PACKET_TYPE_BITS
 from flowvm.kernels import Kernels, kernels
-from flowvm.kernels.hashing import FOLD, MULTIPLIER, NUMBER_BITS
+from flowvm.kernels.hashing import FOLD, MULTIPLIER, SLOT_BITS
 from flowvm.pipeline.prerequisites import CT_PROTOCOL_BITS
 
 _REGISTERS = range(Column.XREG0, Column.XREG7 + 1)
 _FEW = 4  # up to so many keys, comparing with each beats hashing
 NO_ENTRY = -1
-_NUMBER = (1 << NUMBER_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +117,8 @@ class KeyIndex:
     def __init__(self, n_words: int, capacity: int = 8) -> None:
         self._n_words = n_words
         self._count = 0
-        self._keys = np.zeros((n_words, capacity), np.uint64)
-        self._slots = np.full(self._slots_for(capacity), NO_ENTRY, np.int64)
+        self._keys = np.zeros((capacity, n_words), np.uint64)
+        self._slots = np.full(self._slots_for(capacity), NO_ENTRY, np.int32)
         self._rows = np.arange(n_words)
         self._all_bits = np.full(n_words, (1 << 64) - 1, np.uint64)
         self._is_shared = False
@@ -134,7 +133,7 @@ class KeyIndex:
     @property
     def keys(self) -> NDArray[np.uint64]:
         """The keys so far, shape (words, n)."""
-        return self._keys[:, : self._count]
+        return self._keys[: self._count].T
 
     def copy(self) -> KeyIndex:
         """An index of its own that holds the same keys; memory is shared until one gets more."""
@@ -188,10 +187,10 @@ class KeyIndex:
         searching = np.flatnonzero(slot != NO_ENTRY)
         slot = slot[searching]
         while len(searching):
-            entry = slot & _NUMBER
-            equal = self._keys[0][entry] == keys[0][searching]
+            entry = slot & int(last)
+            equal = self._keys[entry, 0] == keys[0][searching]
             for word in range(1, self._n_words):
-                equal &= self._keys[word][entry] == keys[word][searching]
+                equal &= self._keys[entry, word] == keys[word][searching]
             found[searching[equal]] = entry[equal]
             searching = searching[~equal]
             position[searching] = (position[searching] + 1) & int(last)
@@ -203,9 +202,9 @@ class KeyIndex:
     def _find_among_few(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         found = np.full(keys.shape[1], NO_ENTRY, np.int64)
         for number in range(self._count):
-            equal = keys[0] == self._keys[0, number]
+            equal = keys[0] == self._keys[number, 0]
             for word in range(1, self._n_words):
-                equal &= keys[word] == self._keys[word, number]
+                equal &= keys[word] == self._keys[number, word]
             found[equal] = number
         return found
 
@@ -215,14 +214,14 @@ class KeyIndex:
         if self._is_shared:
             self._keys, self._slots = self._keys.copy(), self._slots.copy()
             self._is_shared = False
-        if first + n > self._keys.shape[1]:
-            grown = np.zeros((self._n_words, max(2 * self._keys.shape[1], first + n)), np.uint64)
-            grown[:, :first] = self._keys[:, :first]
+        if first + n > len(self._keys):
+            grown = np.zeros((max(2 * len(self._keys), first + n), self._n_words), np.uint64)
+            grown[:first] = self._keys[:first]
             self._keys = grown
-        self._keys[:, first : first + n] = keys
+        self._keys[first : first + n] = keys.T
         self._count += n
         if 2 * self._count > len(self._slots):
-            self._slots = np.full(self._slots_for(self._count), NO_ENTRY, np.int64)
+            self._slots = np.full(self._slots_for(self._count), NO_ENTRY, np.int32)
             self._place(0, self._count)
         else:
             self._place(first, self._count)
@@ -232,14 +231,15 @@ class KeyIndex:
         """Give the keys numbered ``first`` to ``last`` a slot each."""
         if self._n_words == 0:
             return
-        hashed = hash_keys(self._keys[:, first:last])
-        tagged = (hashed >> np.uint64(NUMBER_BITS + 1)).astype(np.int64) << NUMBER_BITS
-        tagged |= np.arange(first, last)
+        hashed = hash_keys(self.keys[:, first:last])
+        wrap = len(self._slots) - 1
+        tagged = (hashed >> np.uint64(64 - SLOT_BITS)).astype(np.int32)
+        tagged &= np.int32(~wrap)
+        tagged |= np.arange(first, last, dtype=np.int32)
         compiled = kernels()
         if compiled is not None:
             compiled.place(self._slots, tagged, hashed)
             return
-        wrap = len(self._slots) - 1
         position = (hashed & np.uint64(wrap)).astype(np.int64)
         while len(tagged):
             free = self._slots[position] == NO_ENTRY

@@ -20,7 +20,7 @@ from flowvm.packet.words import Words, copy_spans
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.ragged import Ragged
 from flowvm.pipeline.steps import Tally, credit, matches
-from flowvm.pipeline.subtable import KeyIndex
+from flowvm.pipeline.subtable import KeyIndex, hash_keys
 from flowvm.switch import load
 
 SEEDS = range(5)
@@ -76,6 +76,21 @@ def test_keys_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> Non
     index = KeyIndex(1)
     index.add(keys[:, :15])
     assert index.find(keys).tolist() == [*range(15), *[-1] * 5]
+
+
+def test_keys_of_one_hash_are_found_alike() -> None:
+    """Where a slot does not tell keys apart, the whole keys do."""
+    first = np.arange(20, dtype=np.uint64)
+    # The first word of two goes into the hash as a single one would with other low bits.
+    keys = np.array([first, hash_keys((first ^ np.uint64(3))[None])])
+    assert len(np.unique(hash_keys(keys))) == 1
+
+    def work() -> object:
+        index = KeyIndex(2)
+        index.add(keys[:, :15])
+        return index.find(keys).tolist()
+
+    assert both(work) == ([*range(15), *[-1] * 5],) * 2
 
 
 @pytest.mark.parametrize("seed", SEEDS)
