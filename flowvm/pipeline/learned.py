@@ -24,14 +24,19 @@ class LearnedSubtable:
         self.mask = target.mask
         self.max_priority = target.priority
         self.index = KeyIndex(len(target.mask.columns))
-        self.heads: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._heads: NDArray[np.int64] = np.zeros(16, np.int64)
         self._is_shared = False
+
+    @property
+    def heads(self) -> NDArray[np.int64]:
+        """The rule of each key."""
+        return self._heads[: len(self.index)]
 
     def copy(self) -> LearnedSubtable:
         """The same rules, to go their own way; what is in memory is shared until then."""
         twin = LearnedSubtable(self.target)
         twin.index = self.index.copy()
-        twin.heads = self.heads
+        twin._heads = self._heads
         self._is_shared = twin._is_shared = True
         return twin
 
@@ -40,11 +45,16 @@ class LearnedSubtable:
         numbers = self.index.find(keys)
         new = numbers == NO_ENTRY
         if self._is_shared:
-            self.heads, self._is_shared = self.heads.copy(), False
-        self.heads[numbers[~new]] = rules[~new]
+            self._heads, self._is_shared = self._heads.copy(), False
+        self._heads[numbers[~new]] = rules[~new]
         if new.any():
+            first = len(self.index)
             self.index.add(keys[:, new])
-            self.heads = np.concatenate([self.heads, rules[new]])
+            if len(self.index) > len(self._heads):
+                grown = np.empty(2 * len(self.index), np.int64)
+                grown[:first] = self._heads[:first]
+                self._heads = grown
+            self._heads[first : len(self.index)] = rules[new]
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Let each rule be the one that ``numbers`` gives; keys whose rule has -1 go."""
@@ -53,7 +63,7 @@ class LearnedSubtable:
         keys = self.index.keys[:, kept]
         self.index = KeyIndex(len(self.mask.columns), max(8, keys.shape[1]))
         self.index.add(keys)
-        self.heads, self._is_shared = rules[kept], False
+        self._heads, self._is_shared = rules[kept], False
 
 
 class LearnedShape:

@@ -123,11 +123,14 @@ class RuleColumns:
         """Add ``n`` rules with default entries; returns their numbers."""
         self.own()
         first, count = self._count, self._count + n
-        if count > len(self._store["table"]):
-            for name, (dtype, default) in _COLUMNS.items():
-                grown = np.full(2 * count, default, dtype)
+        for place, (name, (dtype, default)) in enumerate(_COLUMNS.items()):
+            if count > len(self._store[name]):
+                # By other amounts each, so that packets do not have to wait for all at a time.
+                room = count * (len(_COLUMNS) + place) // (2 * len(_COLUMNS))
+                grown = np.empty(count + room, dtype)
                 grown[:first] = self._store[name][:first]
                 self._store[name] = grown
+            self._store[name][first:count] = default
         self._show(count)
         return np.arange(first, count)
 

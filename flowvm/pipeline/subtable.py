@@ -22,6 +22,7 @@ from flowvm.kernels.hashing import FOLD, MULTIPLIER, SLOT_BITS
 from flowvm.pipeline.prerequisites import CT_PROTOCOL_BITS
 
 _REGISTERS = range(Column.XREG0, Column.XREG7 + 1)
+_AT_ONCE = 1 << 15  # keys hashed together: their hashes stay in the processor's cache
 _FEW = 4  # up to so many keys, comparing with each beats hashing
 NO_ENTRY = -1
 
@@ -222,15 +223,14 @@ class KeyIndex:
         self._count += n
         if 2 * self._count > len(self._slots):
             self._slots = np.full(self._slots_for(self._count), NO_ENTRY, np.int32)
-            self._place(0, self._count)
-        else:
-            self._place(first, self._count)
-        return np.arange(first, self._count)
+            first = 0
+        if self._n_words:
+            for begin in range(first, self._count, _AT_ONCE):
+                self._place(begin, min(begin + _AT_ONCE, self._count))
+        return np.arange(self._count - n, self._count)
 
     def _place(self, first: int, last: int) -> None:
         """Give the keys numbered ``first`` to ``last`` a slot each."""
-        if self._n_words == 0:
-            return
         hashed = hash_keys(self.keys[:, first:last])
         wrap = len(self._slots) - 1
         tagged = (hashed >> np.uint64(64 - SLOT_BITS)).astype(np.int32)

@@ -40,3 +40,18 @@ def test_rules_added_to_a_copy_are_its_own() -> None:
     (other,) = rules.append(1).tolist()
     assert (len(rules), len(twin)) == (3, 3)
     assert (int(rules.cookie[other]), int(twin.cookie[new])) == (0, 5)
+
+
+def test_new_rules_are_blank_however_columns_have_grown() -> None:
+    """What the old ones say stays; the new ones have what a rule has that nothing is known of."""
+    rules = RuleColumns(3)
+    blank = rules.take(np.zeros(1, np.int64))
+    for size in (5, 100, 1, 40, 3000):
+        rules.n_packets[:] = rules.template[:] = 7
+        before = len(rules)
+        assert rules.append(size).tolist() == [*range(before, before + size)]
+        for name in ("alive", "next_with_key", "n_packets", "template", "is_table_miss"):
+            new = getattr(rules, name)[before:]
+            assert new.tolist() == getattr(blank, name).tolist() * size
+        assert (rules.n_packets[:before] == 7).all()
+        assert (rules.template[:before] == 7).all()
