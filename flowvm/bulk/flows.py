@@ -22,7 +22,7 @@ from flowvm.bulk.template import (
     TextTerm,
     template_of,
 )
-from flowvm.flow import Flow, Match, MatchTerm
+from flowvm.flow import FieldMatch, Flow, Match, MatchTerm
 from flowvm.text.dump import Dump, DumpReader
 from flowvm.text.errors import WordError
 from flowvm.text.parse import STATISTICS
@@ -60,6 +60,7 @@ class FlowReader:
         spans = zip(first[wanted].tolist(), after[wanted].tolist(), strict=True)
         starts = block.starts.tolist()
         ends = (block.starts + block.lengths).tolist()
+        values = block.values.tolist()
         for line, shape, (begin, end) in zip(wanted.tolist(), shapes, spans, strict=True):
             if shape not in self._makers:
                 self._makers[shape] = self._maker(block, line, begin, end)
@@ -68,8 +69,9 @@ class FlowReader:
                 yield None
                 continue
             places = zip(starts[begin:end], ends[begin:end], strict=True)
+            texts = [data[start:stop].decode() for start, stop in places]
             try:
-                flow = maker.make([data[start:stop].decode() for start, stop in places])
+                flow = maker.make(texts, values[begin:end])
             except WordError:
                 # Read by itself, the line says what is wrong, and where.
                 flow = None
@@ -99,11 +101,31 @@ class _Varying(Generic[Part]):
     make: Callable[[Sequence[str]], Part]
     made: dict[tuple[str, ...], Part]
 
-    def of(self, texts: Sequence[str]) -> Part:
+    def of(self, texts: Sequence[str], _: Sequence[int]) -> Part:
         key = tuple([texts[slot] for slot in self.slots])
         if key not in self.made:
             self.made[key] = self.make(key)
         return self.made[key]
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A term of which a literal is the value, and what it was for the values that came up."""
+
+    use: ColumnTerm
+    otherwise: _Varying[MatchTerm]
+    made: dict[int, FieldMatch]
+
+    def of(self, texts: Sequence[str], values: Sequence[int]) -> MatchTerm:
+        value = values[self.use.slot]
+        found = self.made.get(value)
+        if found is None:
+            if value >= self.use.limit:
+                return self.otherwise.of(texts, values)
+            term = self.use.term
+            found = FieldMatch(term.field, value & term.mask, term.mask, term.spelling)
+            self.made[value] = found
+        return found
 
 
 class _Maker:
@@ -116,21 +138,34 @@ class _Maker:
             for field in fields(Flow)
             if field.name not in ("match", "actions")
         }
-        self._statistics = [(use.name, use.slot) for use in template.statistics]
+        # As text, a duration says how many digits it has.
+        self._statistics = [
+            (use.name, use.slot, 0 if use.name == "duration" else use.limit)
+            for use in template.statistics
+        ]
         self._terms = [_varying(use) for use in template.terms]
         self._actions = [_varying(use) for use in template.actions]
 
-    def make(self, texts: Sequence[str]) -> Flow:
+    def make(self, texts: Sequence[str], values: Sequence[int]) -> Flow:
         """The flow with these literals. Raises WordError if there is none."""
         said = self._same.copy()
-        for name, slot in self._statistics:
-            said[name] = STATISTICS[name](texts[slot])
-        terms = [part.of(texts) if isinstance(part, _Varying) else part for part in self._terms]
-        actions = [part.of(texts) if isinstance(part, _Varying) else part for part in self._actions]
+        for name, slot, limit in self._statistics:
+            value = values[slot]
+            said[name] = value if value < limit else STATISTICS[name](texts[slot])
+        terms = [_made(part, texts, values) for part in self._terms]
+        actions = [_made(part, texts, values) for part in self._actions]
         return Flow(Match(tuple(terms)), tuple(actions), **said)
 
 
+def _made(part: Any, texts: Sequence[str], values: Sequence[int]) -> Any:
+    return part.of(texts, values) if isinstance(part, _Varying | _Numbered) else part
+
+
 def _varying(use: Any) -> Any:
+    if isinstance(use, ColumnTerm) and not use.wide:
+        (slot,) = use.text.item.slots
+        if slot.value & use.term.mask == use.term.value:
+            return _Numbered(use, _varying(use.text), {})
     if isinstance(use, ColumnTerm | ColumnAction):
         use = use.text
     if isinstance(use, TextTerm | TextAction):
