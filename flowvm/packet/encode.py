@@ -210,6 +210,9 @@ def _commit(
 
 
 def _any_differs(before: U64, after: U64, columns: Collection[Column]) -> Bool:
+    if before.shape[1] == 1:
+        rows = [*columns]
+        return np.array([bool((before[rows] != after[rows]).any())])
     found = np.zeros(before.shape[1], np.bool_)
     for column in columns:
         found |= before[column] != after[column]
@@ -313,6 +316,8 @@ def _rewrite_mpls(frames: Frames, edit: Edit, who: Index) -> tuple[Frames, Layou
     changed = edit.differs(Bits(Column.MPLS, 0, 64), who)
     changed |= edit.differs(Bits(Column.MPLS_2, 0, 64), who) | edit.differs(ETH_TYPE_BITS, who)
     who = who[changed & (edit.layout.l3[who] != NOWHERE)]
+    if not who.size:
+        return frames, edit.layout
     old, new = labels(edit.before, who), labels(edit.after, who)
     kinds = edit.old(ETH_TYPE_BITS, who), edit.new(ETH_TYPE_BITS, who)
     old_n, new_n = count_labels(kinds[0], old), count_labels(kinds[1], new)
