@@ -31,7 +31,7 @@ from flowvm.fields import (
     NW_PROTO_BITS,
     PACKET_TYPE_BITS,
 )
-from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
+from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, ETH_HEADER
 from flowvm.packet.encode import keep_network, rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.keys import count_tags
@@ -438,6 +438,9 @@ class Traveller:
         depth = world.frozen[frozen].depth or leg.depth + 1
         if depth > MAX_RECIRCULATIONS:
             world.journal.lost.setdefault(leg.packet, TOO_DEEP)
+            return
+        if len(self._frame) < ETH_HEADER:
+            # The datapath takes up no packet that is shorter, even of one without Ethernet.
             return
         columns = self._header(self._commit)
         if not self._decoded:

@@ -144,7 +144,7 @@ def _mod_network(choose: Choices, setting: Setting) -> Action:
     if kind.is_ip or not setting.modern:
         names.append("mod_nw_tos")
     if kind.is_ip:
-        names += ["mod_nw_ecn", "mod_nw_ttl"]
+        names += ["mod_nw_ecn", "mod_nw_ecn", "mod_nw_ttl"]
     if not names:
         return _mod_ethernet(choose, setting)
     name = choose.one(names)

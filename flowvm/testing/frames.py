@@ -159,11 +159,14 @@ def _wanted(words: Words, name: str) -> tuple[int, int] | None:
 
 def _frame(choose: Choices, words: Words, mutate: bool, min_length: int) -> bytes:
     values = _values(choose, words)
+    payload = choose.octets(0, 12)
+    if values["eth_type"] == ETH_TYPE_NSH and choose.percent(80):
+        payload = _BEHIND_NSH.get(values["nsh_np"], b"") + payload
     frame = build(
         Headers(
             values,
             _tags(choose, words),
-            choose.octets(0, 12),
+            payload,
             _fragment(choose, words),
             choose.number(1, 3) if choose.percent(12) else 0,
             1 if choose.percent(8) else 0,
@@ -203,6 +206,16 @@ def _values(choose: Choices, words: Words) -> dict[str, int]:
         values[name] = _value(choose, words, name, ())
     return values
 
+
+_DATAGRAM = {"nw_proto": 17, "nw_ttl": 64, "udp_src": 53, "udp_dst": 80}
+_BEHIND_NSH = {
+    1: build(Headers({"eth_type": ETH_TYPE_IP, "ip_src": 0x0A00_0001, **_DATAGRAM}))[14:],
+    2: build(Headers({"eth_type": ETH_TYPE_IPV6, "ipv6_src": 1, **_DATAGRAM}))[14:],
+    3: build(Headers({"eth_type": ETH_TYPE_IP, "eth_src": 0x0200_0000_0001, **_DATAGRAM})),
+    4: build(Headers({"eth_type": ETH_TYPE_NSH, "nsh_np": 3, "nsh_ttl": 2, "nsh_spi": 5}))[14:]
+    + build(Headers({"eth_type": ETH_TYPE_ARP, "arp_op": 1})),
+}
+"""What is in a network service header, by its next protocol."""
 
 _USUAL = (ETH_TYPE_IP, ETH_TYPE_IPV6, ETH_TYPE_IP, ETH_TYPE_ARP, ETH_TYPE_IPV6, ETH_TYPE_IP)
 _NETWORK = {

@@ -27,6 +27,7 @@ class Family(Enum):
     METERS = "meter"
     CONJUNCTIONS = "conjunction"
     SWITCHING = "NORMAL"
+    LAYERS = "encap, decap"
 
 
 @dataclass

@@ -8,12 +8,12 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from flowvm.actions.base import Action
-from flowvm.actions.conjunction import Conjunction
 from flowvm.flow import FieldMatch, Flow, Match, MatchTerm, ProtocolMatch
 from flowvm.testing.acting import choose_actions
 from flowvm.testing.choices import Choices
 from flowvm.testing.clauses import choose_clauses
 from flowvm.testing.kinds import Kind
+from flowvm.testing.layered import MOST_FLOWS, choose_layered
 from flowvm.testing.matching import choose_match
 from flowvm.testing.setting import Family, Setting
 from flowvm.testing.teaching import Teacher
@@ -153,10 +153,12 @@ def choose_table(
     families = frozenset(family for family in Family if choose.percent(_SHARE))
     priorities: dict[tuple[int, int], None] = {}
     teacher = Teacher(numbers, lambda table, priority: (table, priority) in priorities)
-    planned: list[tuple[int, int, Match, Conjunction | None]] = []
+    planned: list[tuple[int, int, Match, tuple[Action, ...] | None]] = []
     trackers: dict[int, int] = {}
     tracking = Family.TRACKING in families and count > 1 and least + _TRACKING_FLOWS <= most
-    for _ in range(choose.number(least, most - _TRACKING_FLOWS if tracking else most)):
+    layered = Family.LAYERS in families and modern and not tracking and least + MOST_FLOWS <= most
+    reserved = _TRACKING_FLOWS if tracking else MOST_FLOWS if layered else 0
+    for _ in range(choose.number(least, most - reserved)):
         if len(planned) >= most:
             break
         table = choose.one((0, *numbers))
@@ -175,6 +177,8 @@ def choose_table(
             match = _of_protocol(choose.one(_TRACKABLE))
             match = Match((*choose_tracked_terms(choose, Kind.of(match)), *match.terms))
             planned.append((beyond, _priority(choose, beyond, priorities), match, None))
+    for table, match, actions in choose_layered(choose, ports, numbers) if layered else ():
+        planned.append((table, _priority(choose, table, priorities), match, actions))
     # They come last, so that a table shrinks to one without them.
     for _ in range(choose.number(1, 2) if Family.CONJUNCTIONS in families else 0):
         clauses = list(choose_clauses(choose, 1 + len(planned), ports))
@@ -182,12 +186,12 @@ def choose_table(
         priority = _priority(choose, table, priorities)
         for match, clause in clauses if len(planned) + len(clauses) <= most else ():
             above = priority if clause else _priority(choose, table, priorities)
-            planned.append((table, above, match, clause))
+            planned.append((table, above, match, None if clause is None else (clause,)))
 
     found = []
-    for number, (table, priority, match, clause) in enumerate(planned):
-        if clause is not None:
-            found.append(Flow(match, (clause,), priority, table, number + 1))
+    for number, (table, priority, match, settled) in enumerate(planned):
+        if settled is not None:
+            found.append(Flow(match, settled, priority, table, number + 1))
             continue
         later = tuple(other for other in numbers if other > table)
         setting = Setting(

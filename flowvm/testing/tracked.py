@@ -42,7 +42,7 @@ def choose_tracked_terms(choose: Choices, kind: Kind) -> list[MatchTerm]:
     value, mask = choose.one(_STATES)
     terms: list[MatchTerm] = [FieldMatch(field("ct_state"), value, mask, "ct_state")]
     rows = list(_READABLE[1:])
-    if _is_valid(value, mask) and kind.is_ip and choose.percent(60):
+    if _is_valid(value, mask) and kind.is_ip and choose.percent(75):
         rows = []
         version = "ct_ipv6" if kind.eth_type == ETH_TYPE_IPV6 else "ct_nw"
         rows += [

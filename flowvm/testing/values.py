@@ -56,7 +56,7 @@ _OF_NAME: Mapping[str, Sequence[int]] = MappingProxyType(
         "nsh_ttl": (63, 1, 2, 0),
         "nsh_flags": (0, 1, 3),
         "nsh_mdtype": (1,),
-        "nsh_np": (1, 3, 4),
+        "nsh_np": (1, 3, 4, 2),
     }
 )
 FEW = ("nw_tos", "arp_op", "tun_flags", "nsh_ttl", "nsh_flags")
