@@ -22,6 +22,7 @@ from flowvm.pipeline.compile import all_actions
 from flowvm.pipeline.result import Verdict
 from flowvm.switch import Switch
 from flowvm.testing import (
+    TLV_MAP,
     Packet,
     batch_of,
     flows,
@@ -75,7 +76,7 @@ def test_no_two_flows_of_one_priority_overlap(table: list[Flow]) -> None:
     whole = [flow for flow in table if not any(isinstance(a, Conjunction) for a in flow.actions)]
     for one, other in combinations(whole, 2):
         if (one.table, one.priority) == (other.table, other.priority):
-            mine, theirs = one.match.words({}), other.match.words({})
+            mine, theirs = (flow.match.words({}, TLV_MAP) for flow in (one, other))
             assert any(
                 (mine[column][0] ^ theirs[column][0]) & mine[column][1] & theirs[column][1]
                 for column in mine.keys() & theirs.keys()
