@@ -1,9 +1,9 @@
 """Flows that put packets behind headers and take headers off them, a table's worth at once.
 
 What such actions leave behind decides which others Open vSwitch takes, or survives: version 3.1
-ends if ``encap(mpls)`` is not followed by ``encap(ethernet)``, or if a packet without an Ethernet
-header gets a tag. So these flows have lists of their own, and the packets that are left without
-Ethernet go to a table of their own.
+ends if ``encap(mpls)`` is not followed by ``encap(ethernet)``, if a packet has not left before the
+end of a clone that it got a header in, or if one without an Ethernet header gets a tag. So these
+flows have lists of their own, and the packets that are left without Ethernet a table of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flowvm.actions.resubmit import Resubmit
 from flowvm.actions.set_field import Load, Move, SetField
 from flowvm.actions.ttl import DecNshTtl, DecTtl
 from flowvm.fields import ETH_TYPE_IP, ETH_TYPE_IPV6, ETH_TYPE_MPLS, ETH_TYPE_NSH, field
-from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch
+from flowvm.flow import FieldMatch, Match, MatchTerm, ProtocolMatch, ReservedPort
 from flowvm.testing.choices import Choices
 from flowvm.testing.setting import subfield
 from flowvm.testing.values import IPV4S, MACS, value_of
@@ -104,15 +104,17 @@ def _ended(
     found.append(Encap("ethernet"))
     if choose.percent(60):
         found.append(_set_address(choose))
-    found.append(Output(choose.one(ports)))
     if choose.percent(20):
+        # A port that the packet came in by would not send it.
+        found.append(Output(ReservedPort.IN_PORT))
         return (Clone(tuple(found)), Output(choose.one(ports)))
+    found.append(Output(choose.one(ports)))
     if choose.percent(30):
         found.append(Controller(0xFFFF))
     if choose.percent(30):
-        found += [Decap(), Resubmit(None, BARE_TABLE)]
+        found += [Output(ReservedPort.IN_PORT), Decap(), Resubmit(None, BARE_TABLE)]
     elif later and choose.percent(30):
-        found.append(Resubmit(None, choose.one(later)))
+        found += [Output(ReservedPort.IN_PORT), Resubmit(None, choose.one(later))]
     return tuple(found)
 
 

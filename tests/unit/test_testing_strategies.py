@@ -116,7 +116,7 @@ def test_a_match_begins_with_the_protocol_asked_for(match: Match) -> None:
 def test_tables_are_varied() -> None:
     """All kinds of actions come up within a few hundred tables."""
     words = Counter[str]()
-    for table in sample(tables(groups=(1,), meters=(1,)), 600):
+    for table in sample(tables(groups=(1,), meters=(1,)), 900):
         words.update(type(action).__name__ for f in table for action in all_actions(f.actions))
     wanted = (
         *("Output", "OutputReg", "OutputTrunc", "Controller", "Resubmit", "GotoTable", "Learn"),
@@ -124,7 +124,7 @@ def test_tables_are_varied() -> None:
         *("PushVlan", "SetTunnel", "ModField", "DecTtl", "Note", "Exit", "WriteActions"),
         *("ClearActions", "WriteMetadata", "Ct", "CtClear", "PushMpls", "PopMpls", "SetMplsLabel"),
         *("Multipath", "Bundle", "Clone", "CheckPktLarger", "Sample", "SetQueue", "Conjunction"),
-        *("FinTimeout", "DecMplsTtl", "Group", "Meter"),
+        *("FinTimeout", "DecMplsTtl", "Group", "Meter", "Encap", "Decap", "DecNshTtl"),
     )
     assert set(wanted) <= words.keys()
 
