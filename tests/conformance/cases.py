@@ -26,6 +26,8 @@ _PAUSES = (0, 1000, 3000, 5001)
 _GROUPS = (1, 2, 77)
 _METERS = (1, 2)
 _TIMED = 40
+_ARP_BYTES = 28
+_NSH_BYTES = 24
 _TRACED = 25  # percent, as above: a path costs more than a packet does
 
 
@@ -126,12 +128,17 @@ def _lasting(flow: Flow) -> Flow:
 
 
 def _survivable(packet: Packet, flows: Sequence[Flow]) -> bool:
-    """Whether Open vSwitch is: it ends when it sets fields of a cut ARP header."""
-    writes_arp = any("arp" in str(flow).partition("actions=")[2].lower() for flow in flows)
+    """Whether Open vSwitch is: it ends when it sets fields of a cut ARP or NSH header."""
+    actions = [str(flow).partition("actions=")[2].lower() for flow in flows]
     kind = packet.frame[12:14]
     at = 14
     while kind in (b"\x81\0", b"\x88\xa8"):
         kind = packet.frame[at + 2 : at + 4]
         at += 4
-    is_arp = kind in (b"\x08\x06", b"\x80\x35")
-    return not (writes_arp and is_arp and len(packet.frame) - at < 28)
+    left = len(packet.frame) - at
+    cut = ""
+    if kind in (b"\x08\x06", b"\x80\x35") and left < _ARP_BYTES:
+        cut = "arp"
+    elif kind == b"\x89\x4f" and left < _NSH_BYTES:
+        cut = "nsh"
+    return not (cut and any(cut in some for some in actions))
