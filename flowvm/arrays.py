@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 def any_of(values: NDArray[Any]) -> bool:
     """Whether any of ``values`` is true, or not zero."""
-    return bool(np.count_nonzero(values))
+    return bool(values.item() if values.size == 1 else np.count_nonzero(values))
 
 
 def all_of(values: NDArray[Any]) -> bool:
     """Whether all of ``values`` are true, or not zero."""
-    return bool(np.count_nonzero(values) == values.size)
+    return bool(values.item() if values.size == 1 else np.count_nonzero(values) == values.size)
 
 
 def nonzero(values: NDArray[Any]) -> NDArray[np.int64]:

@@ -80,6 +80,14 @@ class LearnFlow(Operation):
     matches: tuple[tuple[Subfield, Source], ...]
     actions: tuple[tuple[Subfield | None, Source], ...]
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # It is looked up whenever it is executed.
+        return hash((self.table, self.priority, self.cookie, self.matches, self.actions))
+
     @cached_property
     def mask(self) -> Mask:
         """What the learned flows match on."""

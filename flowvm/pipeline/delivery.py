@@ -20,7 +20,7 @@ from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.ragged import Ragged
 
 _NO_COMMIT = -1
-_TUNNEL = [column for column in Column if Column.TUN_ID <= column < Column.MARK]
+_TUNNEL = range(Column.TUN_ID, Column.MARK)
 
 Header = Callable[[Column], NDArray[np.uint64]]
 """Gives a column of some keys."""
@@ -185,7 +185,9 @@ class Delivery:
         return values
 
     def _tunnelled(self) -> Collection[Column]:
-        return [c for c in _TUNNEL if c in self._row_of or any_of(self.columns[c])]
+        present = np.asarray(self.columns[_TUNNEL.start : _TUNNEL.stop].any(axis=1), bool)
+        arrived = (nonzero(present) + _TUNNEL.start).tolist()
+        return [Column(c) for c in sorted({*arrived, *self._row_of}) if c in _TUNNEL]
 
     @cached_property
     def _row_of(self) -> dict[int, int]:

@@ -155,15 +155,19 @@ def _resolved(item: Item, term: MatchTerm, ports: Mapping[str, int] | None) -> M
 
 def _mark_set(item: Item, row: Field, mask: int, seen: dict[Column, int]) -> None:
     """Note which bits the field has; fields that share bits cannot both be set."""
-    if row.bits is None:
-        # Where it is depends on a TLV map, but no other field is there.
-        taken = [(Column.TUN_METADATA_PRESENT, 1 << option_index(row))]
-    else:
-        taken = [(column, word & ~row.implied) for column, _, word in row.match_words(0, mask)]
-    for column, bits in taken:
+    for column, bits in _taken_by(row, mask):
         if seen.get(column, 0) & bits:
             raise WordError(item.key, f"{item.key} sets {row.name} a second time")
         seen[column] = seen.get(column, 0) | bits
+
+
+@lru_cache(1 << 10)
+def _taken_by(row: Field, mask: int) -> tuple[tuple[Column, int], ...]:
+    """The bits that no other field can be set in, by column."""
+    if row.bits is None:
+        # Where it is depends on a TLV map, but no other field is there.
+        return ((Column.TUN_METADATA_PRESENT, 1 << option_index(row)),)
+    return tuple((column, word & ~row.implied) for column, _, word in row.match_words(0, mask))
 
 
 def _prerequisites_met(term: FieldMatch, values: Mapping[str, int]) -> bool:

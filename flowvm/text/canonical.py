@@ -128,7 +128,7 @@ def format_words(words: Words, tlv_map: TlvMap = NO_TLV_MAP) -> str:
     Other than a Match, it can show inner VLAN tags and MPLS labels.
     """
     return ",".join(
-        _shown(_filled(term, bits, words)) if bits else str(term)
+        _shown_with(term, _get(words, bits)[0]) if bits else str(term)
         for term, bits in _texts(_skeleton(words), tlv_map)
     )
 
@@ -137,6 +137,13 @@ def _shown(term: MatchTerm | str) -> str:
     if isinstance(term, FieldMatch) and term.spelling == "tun_tos":
         return f"tun_tos={term.value:x}"  # in hexadecimal, though nothing says so
     return term if isinstance(term, str) else format_term(term)
+
+
+@lru_cache(1 << 12)
+def _shown_with(term: MatchTerm | str, value: int) -> str:
+    """The text of the term with that value. Headers of packets have much in common."""
+    assert isinstance(term, FieldMatch)
+    return _shown(FieldMatch(term.field, value & term.mask, term.mask, term.spelling))
 
 
 def _get(words: Words, bits: Bits) -> tuple[int, int]:
