@@ -67,12 +67,13 @@ class Fuzzer:
                 return
             try:
                 self._compare(case, theirs)
-            except DifferenceError:
+            except DifferenceError as error:
                 # Open vSwitch may, very rarely, differ from itself: it is asked again. Fragments
                 # that it holds cannot be taken from it but by starting it anew; and one that has
                 # just been started may count a packet of the first table in a meter of another.
                 if attempt == last:
                     raise
+                print(f"attempt {attempt}: {error}", file=sys.stderr)
                 if attempt == 1 and self._owned:
                     self._restart()
             else:
