@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -23,13 +24,23 @@ _DIMENSIONS = (
 
 
 def _compare(bridge: Bridge, flows: str, br_flows: list[str]) -> None:
-    bridge.reset()
-    bridge.add_flows(flows)
     ports = {name: number for number, name in bridge.ports.items()}
     switch = Switch(parse_dump(flows).flows, ports)
-    for br_flow in br_flows:
-        ours, theirs = str(switch.trace(br_flow)), bridge.trace(br_flow)
-        assert common_part(ours) == common_part(theirs), f"{br_flow}\n{flows}"
+    ours = [common_part(str(switch.trace(br_flow))) for br_flow in br_flows]
+    theirs = _traces(bridge, flows, br_flows)
+    if ours != theirs:
+        # Of conjunctions that are complete at once Open vSwitch takes one by the order of its
+        # subtables; some of flows just deleted may be among these until its threads let go of them.
+        time.sleep(0.2)
+        theirs = _traces(bridge, flows, br_flows)
+    for br_flow, mine, real in zip(br_flows, ours, theirs, strict=True):
+        assert mine == real, f"{br_flow}\n{flows}"
+
+
+def _traces(bridge: Bridge, flows: str, br_flows: list[str]) -> list[list[str]]:
+    bridge.reset()
+    bridge.add_flows(flows)
+    return [common_part(bridge.trace(br_flow)) for br_flow in br_flows]
 
 
 def _packets(rng: random.Random, n: int) -> list[str]:

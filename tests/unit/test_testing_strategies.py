@@ -33,10 +33,12 @@ from flowvm.testing import (
     tables,
 )
 from flowvm.testing import actions as action_lists
+from flowvm.testing.frames import source_of
 from flowvm.testing.headers import Headers, build
 from flowvm.testing.shrinking import Where, shrink
 from flowvm.text.dump import parse_dump
 from flowvm.text.parse import parse_flow, parse_match
+from tests.conformance.random_choices import RandomChoices
 
 T = TypeVar("T")
 
@@ -161,7 +163,8 @@ def test_packets_are_aimed(match: str) -> None:
 
 def test_frames_differ_in_all_the_ways_that_matter() -> None:
     """Tags, protocols, fragments, options, and frames cut short."""
-    some = sample(frames(), 2000)
+    choose, source = RandomChoices(Random(1)), source_of(())
+    some = [source.frame(choose) for _ in range(2000)]
     assert {frame[12:14].hex() for frame in some} >= {"0800", "86dd", "0806", "8100", "88a8"}
     ipv4 = [frame[14:] for frame in some if frame[12:14] == b"\x08\0" and len(frame) >= 34]
     assert {header[9] for header in ipv4} >= {1, 6, 17, 132}
