@@ -26,7 +26,6 @@ from flowvm.testing import (
     Packet,
     batch_of,
     flows,
-    frames,
     matches,
     packet_sequences,
     packets,
