@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PART_OF_ND_RESERVED = "setting a part of nd_reserved, the rest of which is not 0,"
 _PART_OF_PORT = "setting a part of a port in a later fragment"
+_UNREADABLE = "nd_options_type"
 _UNREADABLE_NSH = "setting a field of a malformed network service header"
 
 
@@ -31,6 +32,14 @@ def subfield_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
     if field.bits is None:
         raise ValueError(f"{field.name} has no place in a packet's columns")
     return tuple(bits.pieces(field.bits, start, width))
+
+
+def readable_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
+    """As :func:`subfield_pieces`, but what reads as 0 is none.
+
+    OVS 3.1 reads one byte of the two that keep ``nd_options_type``, and not that with the value.
+    """
+    return () if field.name == _UNREADABLE else subfield_pieces(field, start, width)
 
 
 def pieces_bits(pieces: Iterable[Piece]) -> ColumnBits:
@@ -89,6 +98,12 @@ class _Writer(Operation):
         met = holds(self.field.prerequisite, run.columns, packets)
         run.stop_unsupported(packets[lost if met is None else lost & met], _PART_OF_ND_RESERVED)
 
+    def _clear(self, run: Run, packets: Packets) -> None:
+        """Clear what OVS cannot read: to that it adds what it writes into a part."""
+        assert self.field.bits is not None
+        for column, mask in self.field.bits.mask.items():
+            run.columns[column][packets] &= np.uint64(~mask & bits.ONES)
+
     @cached_property
     def _is_part_of_port(self) -> bool:
         """Whether the rest of what is written may be in a packet, but not in what is known of it.
@@ -107,7 +122,7 @@ class _Writer(Operation):
         written = pieces_bits(self.pieces)
         if self.field.presence is not None:
             written = union(written, self.field.presence.mask)
-        if self._loses_rest and self.field.bits is not None:
+        if self.field.name in ("nd_reserved", _UNREADABLE) and self.field.bits is not None:
             written = union(written, self.field.bits.mask)
         # A tag may come to be, or change its type, with any bit that is written.
         return {Column.VLAN: bits.ONES} if Column.VLAN in written else written
@@ -165,6 +180,8 @@ class WriteBits(_Writer):
         if self._is_part_of_port:
             later = is_later_fragment(run.columns, packets)
             run.stop_unsupported(packets[later], _PART_OF_PORT)
+        if self.field.name == _UNREADABLE:
+            self._clear(run, packets)
         bits.write(run.columns, packets, self.pieces, operands)
         self._settle(run, packets)
 
@@ -178,6 +195,8 @@ class WriteMasked(_Writer):
         n = len(operands) // 2
         if self._loses_rest:
             self._stop_losing_rest(run, packets, operands[n])
+        if self.field.name == _UNREADABLE:
+            self._clear(run, packets)
         bits.write_masked(run.columns, packets, self.pieces, operands[:n], operands[n:])
         self._settle(run, packets)
         return None

@@ -30,7 +30,7 @@ from flowvm.actions.base import (
     TableCall,
 )
 from flowvm.actions.meter import CONTROLLER_METER, meet_meters
-from flowvm.actions.write import subfield_pieces
+from flowvm.actions.write import readable_pieces
 from flowvm.arrays import all_of, any_of, distinct, nonzero
 from flowvm.columns import Column
 from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
@@ -636,7 +636,7 @@ class Run:
 
     def read(self, packets: Packets, source: Subfield) -> Operands:
         """The bits of ``source`` in each packet: words (least significant first), packets."""
-        pieces = subfield_pieces(source.field, source.start, source.width)
+        pieces = readable_pieces(source.field, source.start, source.width)
         return np.array(bits.read(self.columns, packets, pieces, bits.words_needed(source.width)))
 
     def to_controller(
