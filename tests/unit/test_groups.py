@@ -279,6 +279,10 @@ def test_groups_that_watch_each_other_in_endless_ways_come_to_an_end() -> None:
         ),
         ("learn(table=5,reg0=1,output:NXM_NX_REG1[]),group:1,resubmit(,6)", ""),
         ("meter:1,group:1", "recirculation for a hash after a meter"),
+        (
+            "check_pkt_larger(100)->NXM_NX_REG0[0],group:1",
+            "recirculation for a hash after check_pkt_larger",
+        ),
     ],
 )
 def test_what_depends_on_the_time_of_a_hash_is_unsupported(actions: str, reason: str) -> None:
