@@ -12,24 +12,31 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-_HELLO, _ERROR, _EXPERIMENTER = 0, 1, 4
+from .openflow import (
+    ANY,
+    BARRIER_REPLY,
+    ERROR,
+    EXPERIMENTER,
+    HELLO,
+    NICIRA,
+    message,
+    whole_messages,
+)
+
 _STATS_REQUEST_10, _STATS_REPLY_10 = 16, 17
 _MULTIPART_REQUEST, _MULTIPART_REPLY = 18, 19
-_BARRIER_REPLY = 21
 _MORE = 1
 
-_NICIRA = 0x00002320
 _NXT_SET_FLOW_FORMAT, _NXM = 12, 2
 _VENDOR, _NXST_FLOW = 0xFFFF, 0
 
-_ANY = 0xFFFFFFFF
-_ALL_FLOWS = struct.pack("!B3xII4xQQHH4x", 0xFF, _ANY, _ANY, 0, 0, 1, 4)
+_ALL_FLOWS = struct.pack("!B3xII4xQQHH4x", 0xFF, ANY, ANY, 0, 0, 1, 4)
 _FLOWS = 1
 _NUMBERS = {f"OpenFlow1{minor}": minor + 1 for minor in range(6)}
 """What the versions are called on the wire."""
 
 _XID = 4
-_MARK = struct.pack("!BBHI", 4, _BARRIER_REPLY, 8, _XID)
+_MARK = message(BARRIER_REPLY, xid=_XID, version=4)
 _MARK_LINE = f"OFPT_BARRIER_REPLY (OF1.3) (xid={_XID:#x}):\n"
 """How what follows each message is printed, so that the end of a text is known."""
 
@@ -59,10 +66,10 @@ class Printer:
     def text(self, messages: Iterable[bytes]) -> str:
         """What `ovs-ofctl` prints for ``messages``."""
         # One at a time: what is written must not wait for somebody to read what is printed.
-        return "".join(line for message in messages for line in self._lines(message))
+        return "".join(line for one in messages for line in self._lines(one))
 
-    def _lines(self, message: bytes) -> Iterator[str]:
-        self._input.write(message + _MARK)
+    def _lines(self, one: bytes) -> Iterator[str]:
+        self._input.write(one + _MARK)
         self._input.flush()
         while (line := self._output.readline().decode()) != _MARK_LINE:
             if not line:
@@ -77,44 +84,39 @@ def flow_stats(path: Path, version: str, timeout: float = 30.0) -> list[bytes]:
         connection.connect(str(path))
         connection.sendall(b"".join(_requests(version)))
         replies = []
-        for kind, message in _received(connection):
-            if kind == _ERROR:
-                raise DumpError(f"OpenFlow error {message[8:12].hex()}")
+        for kind, reply in _received(connection):
+            if kind == ERROR:
+                raise DumpError(f"OpenFlow error {reply[8:12].hex()}")
             if kind in (_STATS_REPLY_10, _MULTIPART_REPLY):
-                replies.append(message)
-                if not int.from_bytes(message[10:12], "big") & _MORE:
+                replies.append(reply)
+                if not int.from_bytes(reply[10:12], "big") & _MORE:
                     break
         return replies
 
 
 def _requests(version: str) -> list[bytes]:
-    if version == "OpenFlow10":
-        return [
-            _message(1, _HELLO),
-            _message(1, _EXPERIMENTER, struct.pack("!III", _NICIRA, _NXT_SET_FLOW_FORMAT, _NXM)),
-            _message(
-                1,
-                _STATS_REQUEST_10,
-                struct.pack("!HHII4xHHB3x", _VENDOR, 0, _NICIRA, _NXST_FLOW, 0xFFFF, 0, 0xFF),
-            ),
-        ]
     number = _NUMBERS[version]
-    request = struct.pack("!HH4x", _FLOWS, 0) + _ALL_FLOWS
-    return [_message(number, _HELLO), _message(number, _MULTIPART_REQUEST, request)]
-
-
-def _message(version: int, kind: int, body: bytes = b"") -> bytes:
-    return struct.pack("!BBHI", version, kind, 8 + len(body), _XID) + body
+    if version != "OpenFlow10":
+        request = struct.pack("!HH4x", _FLOWS, 0) + _ALL_FLOWS
+        return [
+            message(HELLO, version=number),
+            message(_MULTIPART_REQUEST, request, _XID, number),
+        ]
+    set_format = struct.pack("!III", NICIRA, _NXT_SET_FLOW_FORMAT, _NXM)
+    request = struct.pack("!HHII4xHHB3x", _VENDOR, 0, NICIRA, _NXST_FLOW, 0xFFFF, 0, 0xFF)
+    return [
+        message(HELLO, version=number),
+        message(EXPERIMENTER, set_format, _XID, number),
+        message(_STATS_REQUEST_10, request, _XID, number),
+    ]
 
 
 def _received(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
     """The kind of each message that comes in, and the whole of it."""
     buffer = bytearray()
     while True:
-        while len(buffer) >= 8 and len(buffer) >= (length := int.from_bytes(buffer[2:4], "big")):
-            message = bytes(buffer[:length])
-            del buffer[:length]
-            yield message[1], message
+        for whole in whole_messages(buffer):
+            yield whole[1], whole
         data = connection.recv(1 << 18)
         if not data:
             raise DumpError("the switch closed the connection")

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _VERSION = 0x05  # 1.4: the first to tell apart all the reasons for a packet-in
-_NICIRA = 0x00002320
+NICIRA = 0x00002320
 
-_HELLO, _ERROR, _ECHO_REQUEST, _ECHO_REPLY, _EXPERIMENTER = 0, 1, 2, 3, 4
+HELLO, ERROR, _ECHO_REQUEST, _ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
 _SET_CONFIG, _FLOW_MOD, _GROUP_MOD = 9, 14, 15
-_BARRIER_REQUEST, _BARRIER_REPLY, _SET_ASYNC, _METER_MOD = 20, 21, 28, 29
+_BARRIER_REQUEST, BARRIER_REPLY, _SET_ASYNC, _METER_MOD = 20, 21, 28, 29
 
 _NXT_SET_PACKET_IN_FORMAT, _NXT_TLV_TABLE_MOD, _NXT_PACKET_IN2 = 16, 24, 30
 
-_ANY = 0xFFFFFFFF
+ANY = 0xFFFFFFFF
 _ALL = 0xFFFFFFFC
 _METER_ALL = 0xFFFFFFFF
 _IN_PORT_HEADER = bytes.fromhex("80000004")
@@ -74,13 +74,13 @@ class OpenFlow:
         self._buffer = bytearray()
         self._xid = 0
         self._packet_ins: list[PacketIn] = []
-        self._send(_message(_HELLO, b""))
+        self._send(message(HELLO, b""))
         # A service connection is sent nothing of its own accord until it sets a miss length.
-        self._send(_message(_SET_CONFIG, struct.pack("!HH", 0, 0xFFFF)))
+        self._send(message(_SET_CONFIG, struct.pack("!HH", 0, 0xFFFF)))
         self._send(_nicira(_NXT_SET_PACKET_IN_FORMAT, struct.pack("!I", 2)))
         every_reason = sum(1 << reason for reason in Reason)
         self._send(
-            _message(
+            message(
                 _SET_ASYNC,
                 b"".join(
                     struct.pack("!HHI", kind, 8, mask)
@@ -96,15 +96,15 @@ class OpenFlow:
     def barrier(self) -> None:
         """Return when the switch has handled all that was sent; keep the packets-in it sent."""
         self._xid += 1
-        self._send(_message(_BARRIER_REQUEST, b"", self._xid))
+        self._send(message(_BARRIER_REQUEST, b"", self._xid))
         refused: str | None = None
         while True:
             for kind, xid, body in self._messages():
-                if kind == _BARRIER_REPLY and xid == self._xid:
+                if kind == BARRIER_REPLY and xid == self._xid:
                     if refused is not None:
                         raise OpenFlowError(refused)
                     return
-                if kind == _ERROR:
+                if kind == ERROR:
                     refused = "OpenFlow error type {} code {}".format(
                         *struct.unpack("!HH", body[:4])
                     )
@@ -113,11 +113,11 @@ class OpenFlow:
     def clear(self) -> None:
         """Delete every flow, group and meter."""
         flow_mod = struct.pack(
-            "!QQBBHHHIIIHH", 0, 0, 0xFF, 3, 0, 0, 0, _ANY, _ANY, _ANY, 0, 0
+            "!QQBBHHHIIIHH", 0, 0, 0xFF, 3, 0, 0, 0, ANY, ANY, ANY, 0, 0
         ) + struct.pack("!HH4x", 1, 4)
-        self._send(_message(_FLOW_MOD, flow_mod))
-        self._send(_message(_GROUP_MOD, struct.pack("!HBxI", 2, 0, _ALL)))
-        self._send(_message(_METER_MOD, struct.pack("!HHI", 2, 0, _METER_ALL)))
+        self._send(message(_FLOW_MOD, flow_mod))
+        self._send(message(_GROUP_MOD, struct.pack("!HBxI", 2, 0, _ALL)))
+        self._send(message(_METER_MOD, struct.pack("!HHI", 2, 0, _METER_ALL)))
         self.barrier()
 
     def clear_tlv_map(self) -> None:
@@ -156,16 +156,13 @@ class OpenFlow:
 
     def _messages(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield the whole messages of the buffer that are not handled here."""
-        while len(self._buffer) >= 8:
-            _, kind, length, xid = struct.unpack_from("!BBHI", self._buffer)
-            if len(self._buffer) < length:
-                return
-            body = bytes(self._buffer[8:length])
-            del self._buffer[:length]
+        for whole in whole_messages(self._buffer):
+            _, kind, _, xid = struct.unpack_from("!BBHI", whole)
+            body = whole[8:]
             if kind == _ECHO_REQUEST:
-                self._send(_message(_ECHO_REPLY, body, xid))
-            elif kind == _EXPERIMENTER and struct.unpack_from("!II", body) == (
-                _NICIRA,
+                self._send(message(_ECHO_REPLY, body, xid))
+            elif kind == EXPERIMENTER and struct.unpack_from("!II", body) == (
+                NICIRA,
                 _NXT_PACKET_IN2,
             ):
                 self._packet_ins.append(_parse_packet_in(body[8:]))
@@ -173,12 +170,21 @@ class OpenFlow:
                 yield kind, xid, body
 
 
-def _message(kind: int, body: bytes, xid: int = 0) -> bytes:
-    return struct.pack("!BBHI", _VERSION, kind, 8 + len(body), xid) + body
+def message(kind: int, body: bytes = b"", xid: int = 0, version: int = _VERSION) -> bytes:
+    """A message with its header; ``version`` is the number of the protocol on the wire."""
+    return struct.pack("!BBHI", version, kind, 8 + len(body), xid) + body
+
+
+def whole_messages(buffer: bytearray) -> Iterator[bytes]:
+    """Take the messages out of ``buffer`` that are there as a whole."""
+    while len(buffer) >= 8 and len(buffer) >= (length := int.from_bytes(buffer[2:4], "big")):
+        whole = bytes(buffer[:length])
+        del buffer[:length]
+        yield whole
 
 
 def _nicira(subtype: int, body: bytes) -> bytes:
-    return _message(_EXPERIMENTER, struct.pack("!II", _NICIRA, subtype) + body)
+    return message(EXPERIMENTER, struct.pack("!II", NICIRA, subtype) + body)
 
 
 def _parse_packet_in(body: bytes) -> PacketIn:
