@@ -85,24 +85,23 @@ class _Writer(Operation):
 
     @cached_property
     def _loses_rest(self) -> bool:
-        """Whether OVS clears the bits of the field that are not written.
+        """Whether OVS may clear the bits of the field that are not written."""
+        return self.field.name in (_UNREADABLE, "nd_reserved")
 
-        It keeps those that rules on the way match, or other actions have had to do with.
+    def _lose_rest(self, run: Run, packets: Packets, written: NDArray[np.uint64]) -> None:
+        """Clear the bits of the field that are not ``written``, a mask for each packet.
+
+        Of ``nd_reserved`` OVS keeps those that rules on the way match, or other actions have had to
+        do with: packets that have any stop.
         """
-        return self.field.name == "nd_reserved"
-
-    def _stop_losing_rest(self, run: Run, packets: Packets, written: NDArray[np.uint64]) -> None:
-        """Stop ``packets`` where bits of the field are set that are not ``written``, a mask."""
         assert self.field.bits is not None
+        if self.field.name == _UNREADABLE:
+            for column, mask in self.field.bits.mask.items():
+                run.columns[column][packets] &= np.uint64(~mask & bits.ONES)
+            return
         lost = (value(run.columns, packets, self.field.bits) & ~written) != 0
         met = holds(self.field.prerequisite, run.columns, packets)
         run.stop_unsupported(packets[lost if met is None else lost & met], _PART_OF_ND_RESERVED)
-
-    def _clear(self, run: Run, packets: Packets) -> None:
-        """Clear what OVS cannot read: to that it adds what it writes into a part."""
-        assert self.field.bits is not None
-        for column, mask in self.field.bits.mask.items():
-            run.columns[column][packets] &= np.uint64(~mask & bits.ONES)
 
     @cached_property
     def _is_part_of_port(self) -> bool:
@@ -122,7 +121,7 @@ class _Writer(Operation):
         written = pieces_bits(self.pieces)
         if self.field.presence is not None:
             written = union(written, self.field.presence.mask)
-        if self.field.name in ("nd_reserved", _UNREADABLE) and self.field.bits is not None:
+        if self._loses_rest and self.field.bits is not None:
             written = union(written, self.field.bits.mask)
         # A tag may come to be, or change its type, with any bit that is written.
         return {Column.VLAN: bits.ONES} if Column.VLAN in written else written
@@ -176,12 +175,10 @@ class WriteBits(_Writer):
         """Write, whether or not the packets have the field."""
         if self._loses_rest:
             mask = np.uint64(bits.mask_of(self.width) << self.start)
-            self._stop_losing_rest(run, packets, np.full(len(packets), mask))
+            self._lose_rest(run, packets, np.full(len(packets), mask))
         if self._is_part_of_port:
             later = is_later_fragment(run.columns, packets)
             run.stop_unsupported(packets[later], _PART_OF_PORT)
-        if self.field.name == _UNREADABLE:
-            self._clear(run, packets)
         bits.write(run.columns, packets, self.pieces, operands)
         self._settle(run, packets)
 
@@ -194,9 +191,7 @@ class WriteMasked(_Writer):
         packets, operands = self._with_field(run, packets, operands)
         n = len(operands) // 2
         if self._loses_rest:
-            self._stop_losing_rest(run, packets, operands[n])
-        if self.field.name == _UNREADABLE:
-            self._clear(run, packets)
+            self._lose_rest(run, packets, operands[n])
         bits.write_masked(run.columns, packets, self.pieces, operands[:n], operands[n:])
         self._settle(run, packets)
         return None

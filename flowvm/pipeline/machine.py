@@ -392,16 +392,15 @@ class Machine:
             for cache in self._caches.values():
                 cache.drop_consulting(macs)
         now = int(steps.times[good - 1])
-        before = steps.times < now
         for cut, without_effect in zip(cuts, idle, strict=True):
-            self._cut_timeouts(steps, good, cut, without_effect, before)
+            self._cut_timeouts(steps, good, cut, without_effect, at_end=False)
         for alteration in altered:
             self._forget(alteration)
         if self._cache.paths is not None and any_of(self._cache.paths.volatile):
             self._cache.drop(self._cache.paths.volatile)
         self.advance(now)
         for cut, without_effect in zip(cuts, idle, strict=True):
-            self._cut_timeouts(steps, good, cut, without_effect, ~before)
+            self._cut_timeouts(steps, good, cut, without_effect, at_end=True)
         return good
 
     def _histories(self, steps: Steps, good: int) -> list[History]:
@@ -455,14 +454,17 @@ class Machine:
         good: int,
         cut: TimeoutCut,
         without_effect: NDArray[np.bool_],
-        when: NDArray[np.bool_],
+        *,
+        at_end: bool,
     ) -> None:
-        """Shorten the timeouts of rules because of the packets of ``when``, an entry a packet."""
+        """Shorten the timeouts of rules because of packets of the last instant, or those before."""
         rules, tally = self.state.rules, steps.tally(good)
-        rules.own("idle_timeout", "hard_timeout")
         taken = (tally.members[cut.packets] > 0) & ~without_effect
-        taken &= when[tally.first[cut.packets]]
+        taken &= (steps.times[tally.first[cut.packets]] == steps.times[good - 1]) == at_end
         mine = cut.rules[taken]
+        if not len(mine):
+            return
+        rules.own("idle_timeout", "hard_timeout")
         for column, seconds in zip(
             (rules.idle_timeout, rules.hard_timeout),
             rules.shorter_timeouts(mine, cut.idle_timeout, cut.hard_timeout),

@@ -142,8 +142,7 @@ def _shown(term: MatchTerm | str) -> str:
 @lru_cache(1 << 12)
 def _shown_with(term: MatchTerm | str, value: int) -> str:
     """The text of the term with that value. Headers of packets have much in common."""
-    assert isinstance(term, FieldMatch)
-    return _shown(FieldMatch(term.field, value & term.mask, term.mask, term.spelling))
+    return _shown(_with_value(term, value))
 
 
 def _get(words: Words, bits: Bits) -> tuple[int, int]:
@@ -193,7 +192,7 @@ def _whole(words: _Matched, *spellings: str) -> Iterator[FieldMatch]:
 def _terms(words: Words, tlv_map: TlvMap) -> Iterator[MatchTerm | str]:
     """The terms of the match on ``words``. Flows that differ in values only have the same."""
     for term, bits in _outline(_skeleton(words), tlv_map):
-        yield _filled(term, bits, words) if bits else term
+        yield _with_value(term, _get(words, bits)[0]) if bits else term
 
 
 def _skeleton(words: Words) -> _Skeleton:
@@ -202,11 +201,10 @@ def _skeleton(words: Words) -> _Skeleton:
     )
 
 
-def _filled(term: MatchTerm | str, bits: Bits, words: Words) -> FieldMatch:
-    """The term with the value that ``words`` have for it."""
+def _with_value(term: MatchTerm | str, value: int) -> FieldMatch:
+    """The term with as much of ``value`` as is matched."""
     assert isinstance(term, FieldMatch)
-    value = _get(words, bits)[0] & term.mask
-    return FieldMatch(term.field, value, term.mask, term.spelling)
+    return FieldMatch(term.field, value & term.mask, term.mask, term.spelling)
 
 
 def _filled_with(
