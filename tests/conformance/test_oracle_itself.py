@@ -300,6 +300,19 @@ def test_no_packet_in_is_lost_among_many(bridge: Bridge) -> None:
 # -- loading and emptying -----------------------------------------------------------------------
 
 
+def test_a_packet_that_goes_too_deep_does_so_once() -> None:
+    """The trace that explains it in the log of a switch does not act on what it has taught."""
+    with OpenVSwitch() as fresh:
+        fresh.bridge.add_flows(
+            "actions=CONTROLLER,resubmit(,1)\n"
+            "table=1,priority=1 actions=learn(table=1,priority=2,NXM_OF_ETH_DST[]),resubmit(,0)\n"
+        )
+        assert not fresh.bridge.send(1, udp()).emissions
+        assert not fresh.bridge.packet_ins()
+        fresh.bridge.send(1, udp())
+        assert len(fresh.bridge.packet_ins()) == 1
+
+
 def test_reset_leaves_nothing_behind(bridge: Bridge) -> None:
     """Flows, learned flows, groups, meters, connections, MACs, packets-in and frames are gone."""
     bridge.add_tlv_map("{class=0x102,type=0x80,len=4}->tun_metadata0")

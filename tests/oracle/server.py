@@ -25,6 +25,10 @@ from .unixctl import Unixctl, UnixctlError
 _PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl")
 _SCHEMA = "vswitch.ovsschema"
 
+# To explain a packet that went too deep in its log, Open vSwitch, at most once a second, traces it
+# as if it came again, and what that does counts: flows that it taught, meters, packets-in.
+_NO_TRACES = "-vofproto_dpif_upcall:off"
+
 
 class OracleUnavailableError(RuntimeError):
     """Open vSwitch is not installed, or did not start."""
@@ -249,6 +253,7 @@ class OpenVSwitch:
                     self._dummies,
                     "--disable-system",
                     f"--unixctl={files['vs.ctl']}",
+                    _NO_TRACES,
                 ),
             )
         except subprocess.CalledProcessError as error:
@@ -260,7 +265,6 @@ class OpenVSwitch:
         self.run(
             program,
             (
-                *arguments,
                 "--detach",
                 "--no-chdir",
                 f"--pidfile={self.directory / name}.pid",
@@ -268,6 +272,7 @@ class OpenVSwitch:
                 "-vconsole:off",
                 "-vsyslog:off",
                 "-vfile:warn",
+                *arguments,
             ),
         )
 
