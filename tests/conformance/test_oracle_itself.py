@@ -30,6 +30,14 @@ def udp(src: bytes = A, dst: bytes = B, payload: bytes = b"") -> bytes:
     return dst + src + b"\x08\x00" + ip + struct.pack("!HHHH", 1, 2, 8 + len(payload), 0) + payload
 
 
+def fragment(offset: int, length: int) -> bytes:
+    """A fragment of a UDP packet that begins ``offset`` times eight bytes into it."""
+    words = [0x4500, 20 + length, 7, offset, 64 << 8 | 17, 0, 0x0A00, 1, 0x0A00, 2]
+    words[3] |= 0 if offset else 0x2000
+    words[5] = ~(sum(words) % 0xFFFF) & 0xFFFF
+    return B + A + b"\x08\x00" + struct.pack("!10H", *words) + bytes(length)
+
+
 def arp(src: bytes = A) -> bytes:
     """An ARP request for 10.0.0.2."""
     head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
@@ -341,6 +349,18 @@ def test_reset_leaves_nothing_behind(bridge: Bridge) -> None:
     assert bridge.packet_ins() == []
     assert bridge.send(1, udp()).ports == ()
     assert bridge.send(entry, udp()).ports == ()
+
+
+def test_reset_drops_the_fragments_that_wait(bridge: Bridge) -> None:
+    """A fragment of one test does not complete a packet of another."""
+    flows = "ip actions=ct(table=1)\ntable=1 actions=2\n"
+    first, last = fragment(0, 1400), fragment(175, 20)
+    bridge.add_flows(flows)
+    assert not bridge.send(1, first).emissions
+    bridge.reset()
+    bridge.add_flows(flows)
+    assert not bridge.send(1, last).emissions
+    assert bridge.send(1, first).by_port() == {2: (first, last)}
 
 
 def test_flows_of_several_versions_load_together(bridge: Bridge) -> None:

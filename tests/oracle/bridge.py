@@ -33,6 +33,9 @@ LOCAL = 0xFFFE
 # A turn answers up to ten commands of a connection, so this many take at least two turns.
 _FENCE: tuple[Call, ...] = (("version", ()),) * 24
 _PURGE: Call = ("revalidator/purge", ())
+_FRAGMENTS = "dpctl/ipf-get-status"
+_NO_FRAGMENTS = "num frag: 0\n"
+_FRAGMENTS_LAST = 30_000  # ms; those that time is up for are looked for once a minute
 _DATAPATH_FLOWS: Call = ("dpctl/dump-flows", ("--names",))
 
 _GROUP_VERSIONS = ("OpenFlow15", "OpenFlow13")
@@ -148,7 +151,8 @@ class Bridge:
     def reset(self) -> None:
         """Forget all: flows, groups, meters, what was learned or tracked, captures, packets-in.
 
-        The clock stays where it is. Ports stay as they are, also if `ofctl` changed them.
+        The clock moves only if fragments wait for others, which nothing but time takes away. Ports
+        stay as they are, also if `ofctl` changed them.
         """
         self._openflow.clear()
         self._entries_used = 0
@@ -160,6 +164,7 @@ class Bridge:
                 *_FENCE,
             ]
         )
+        self._drop_fragments()
         self._openflow.take_packet_ins()
         if self._tlv_map:
             self._clear_tlv_map()
@@ -327,6 +332,13 @@ class Bridge:
         flow = f"cookie={_ENTRY_COOKIE},table=0,priority=65535,in_port={number}"
         self.ofctl("add-flow", f"{flow},actions={','.join(loads)},resubmit(,0)")
         return number
+
+    def _drop_fragments(self) -> None:
+        for _ in range(_ATTEMPTS):
+            if _NO_FRAGMENTS in self._switch.ctl.call(_FRAGMENTS):
+                return
+            self.warp(_FRAGMENTS_LAST)
+        raise RuntimeError("Open vSwitch keeps fragments for good")
 
     def _clear_tlv_map(self) -> None:
         # A deleted flow lets go of its tunnel options when the last thread has stopped looking.
