@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.clock import NEVER, SECOND
-from flowvm.columns import ACTSET_OUTPUT_UNSET, N_COLUMNS, Column
+from flowvm.columns import N_COLUMNS, Column
 from flowvm.fields import (
     ETH_TYPE_BITS,
     ETH_TYPE_IP,
@@ -222,7 +222,7 @@ def from_frame(frame: bytes, metadata: Match, names: Names, in_port: int, time: 
 def _columns(words: Mapping[Column, tuple[int, int]]) -> NDArray[np.uint64]:
     columns = np.zeros((N_COLUMNS, 1), np.uint64)
     columns[Column.IN_PORT] = ReservedPort.NONE
-    columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+    columns[Column.ACTSET_OUTPUT] = ReservedPort.UNSET
     for column, (value, _) in words.items():
         columns[column] = value
     return columns

@@ -88,7 +88,6 @@ VLAN_CFI = 0x1000  # in a TCI: "a tag is present" (ovs-fields(7), "vlan_tci")
 VLAN_VID_MASK = 0x0FFF
 VLAN_PCP_MASK = 0xE000
 
-ACTSET_OUTPUT_UNSET = 0xFFFFFFF7  # actset_output: no output in the action set
 
 FRAG_ANY = 1  # nw_frag: any fragment
 FRAG_LATER = 2  # nw_frag: not the first

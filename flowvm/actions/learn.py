@@ -13,6 +13,7 @@ from flowvm.actions.learning import LearnFlow, Source
 from flowvm.columns import FRAG_ANY, FRAG_LATER
 from flowvm.fields import Format
 from flowvm.flow import DEFAULT_PRIORITY, Table
+from flowvm.port_numbers import openflow11
 from flowvm.text.errors import WordError, suggestion
 from flowvm.text.tree import Item
 from flowvm.text.values import (
@@ -151,6 +152,8 @@ class Learn(Action):
                     matches.append((destination, Source(source)))
                 case MatchValue(destination, value):
                     number = resolver.port(value) if isinstance(value, str) else value
+                    if destination.field.is_wide_port:
+                        number = openflow11(number)
                     matches.append((destination, Source(value=number)))
                 case LoadField(source, destination):
                     actions.append((destination, Source(source)))

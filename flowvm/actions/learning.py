@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm import port_numbers
 from flowvm.actions.base import Action, ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.actions.output import Emit, Output
 from flowvm.actions.set_field import Load, SetField
@@ -96,8 +97,8 @@ class LearnFlow(Operation):
         return Mask(columns, tuple(masks[column] for column in columns))
 
     @cached_property
-    def _placed(self) -> tuple[tuple[int, Source, tuple[bits.Piece, ...]], ...]:
-        """What is matched, in order: the width and source of the value, and where its bits go.
+    def _placed(self) -> tuple[tuple[Subfield, Source, tuple[bits.Piece, ...]], ...]:
+        """What is matched, in order: the bits, the source of the value, and where it goes.
 
         OVS in effect leaves some matches out. Of a field that cannot be masked the whole must be
         matched once these bits are too, and OVS counts in bytes there: a match on
@@ -119,7 +120,7 @@ class LearnFlow(Operation):
                 stored = max(width, row.bits.width)
             pieces = subfield_pieces(row, start, stored)
             masks = union(masks, pieces_bits(pieces))
-            found.append((width, source, pieces))
+            found.append((destination, source, pieces))
         return tuple(found)
 
     @property
@@ -194,8 +195,10 @@ class LearnFlow(Operation):
         mask = self.mask
         keys = np.zeros((len(mask.columns), len(packets)), np.uint64)
         row_of = {column: row for row, column in enumerate(mask.columns)}
-        for width, source, pieces in self._placed:
-            words = source.read(run, packets, width)
+        for destination, source, pieces in self._placed:
+            words = source.read(run, packets, destination.width)
+            if destination.field.is_wide_port:
+                words = port_numbers.all_openflow10(words)
             for piece in pieces:
                 room = bits.mask_of(piece.width) << piece.shift
                 value = (words[piece.word] >> np.uint64(piece.offset)) << np.uint64(piece.shift)

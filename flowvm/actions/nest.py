@@ -37,7 +37,7 @@ from flowvm.actions.resubmit import Resubmit
 from flowvm.actions.set_field import Load, Move, SetField, SetTunnel
 from flowvm.actions.ttl import DecNshTtl, DecTtl
 from flowvm.actions.vlan import ModVlanPcp, ModVlanVid, PushVlan, StripVlan
-from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.columns import Column
 from flowvm.flow import ReservedPort
 from flowvm.pipeline.actionset import Slot, Written
 from flowvm.pipeline.bits import ONES
@@ -82,7 +82,7 @@ class WriteActions(Action):
                 return Lowered(Unsupported(str(self)))
             written.append(Written(slot, step.operation, len(step.operands)))
             if slot is Slot.GROUP:
-                actset_output = ACTSET_OUTPUT_UNSET
+                actset_output = ReservedPort.UNSET
             elif slot is Slot.OUTPUT and not any(some.slot is Slot.GROUP for some in written):
                 actset_output = _output_port(action, resolver)
         operands = tuple(number for step in lowered for number in step.operands)
@@ -118,9 +118,8 @@ class ClearActions(Action):
 
 
 def _output_port(action: Action, resolver: Resolver) -> int:
-    """What ``actset_output`` holds for an output in the set: a port as OpenFlow 1.1+ counts."""
-    port = ReservedPort.CONTROLLER if not isinstance(action, Output) else resolver.port(action.port)
-    return port if port < ReservedPort.MAX else port | 0xFFFF0000
+    """What ``actset_output`` is for an output in the set."""
+    return resolver.port(action.port) if isinstance(action, Output) else ReservedPort.CONTROLLER
 
 
 def slot_of(action: Action) -> Slot | None:
@@ -246,7 +245,7 @@ class ClearSet(Operation):
     def execute(self, run: Run, packets: Packets, operands: Operands) -> Kept:  # noqa: ARG002
         run.report_action_set(packets, "was")
         run.action_sets.clear(packets)
-        run.columns[Column.ACTSET_OUTPUT][packets] = ACTSET_OUTPUT_UNSET
+        run.columns[Column.ACTSET_OUTPUT][packets] = ReservedPort.UNSET
         return None
 
 

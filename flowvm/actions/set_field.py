@@ -31,6 +31,7 @@ from flowvm.actions.write import (
 from flowvm.fields import Field, Format, field
 from flowvm.pipeline.bits import ONES, split
 from flowvm.pipeline.prerequisites import holds, needs, union
+from flowvm.port_numbers import openflow11
 from flowvm.text.errors import WordError
 from flowvm.text.tree import Item
 from flowvm.text.values import (
@@ -96,6 +97,8 @@ class SetField(Action):
         value = resolver.port(self.value) if isinstance(self.value, str) else self.value
         if self.field.bits is None:
             return super().lower(resolver)
+        if self.field.is_wide_port:
+            value = openflow11(value)
         width = stored_width(self.field)
         full = self.field.full_mask
         if self.mask is None or self.mask & full == full:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvm import port_numbers
 from flowvm.actions.base import ColumnBits, Kept, Operands, Operation, Packets, Subfield
 from flowvm.columns import Column
-from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Field, Prerequisite
+from flowvm.fields import ETH_TYPE_VLAN, OUTER_TCI, OUTER_TPID, Bits, Field, Prerequisite
 from flowvm.pipeline import bits
 from flowvm.pipeline.bits import Piece
 from flowvm.pipeline.prerequisites import Holds, holds, is_later_fragment, needs, union, value
@@ -29,17 +30,24 @@ _UNREADABLE_NSH = "setting a field of a malformed network service header"
 @lru_cache(1 << 10)
 def subfield_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
     """Where a run of a field's bits is stored; ValueError for a field without a place."""
-    if field.bits is None:
-        raise ValueError(f"{field.name} has no place in a packet's columns")
-    return tuple(bits.pieces(field.bits, start, width))
+    return tuple(bits.pieces(_place(field), start, width))
 
 
-def readable_pieces(field: Field, start: int, width: int) -> tuple[Piece, ...]:
-    """As :func:`subfield_pieces`, but what reads as 0 is none.
+def read_subfield(columns: bits.Columns, packets: Packets, source: Subfield) -> Operands:
+    """The bits of ``source`` in each packet: words (least significant first), packets."""
+    row, start, width = source.field, source.start, source.width
+    if row.is_wide_port:
+        number = port_numbers.all_openflow11(columns[_place(row).column][packets])
+        return (number >> np.uint64(start) & np.uint64(bits.mask_of(width)))[None]
+    # OVS 3.1 reads one byte of the two that keep nd_options_type, and not that with the value.
+    pieces = () if row.name == _UNREADABLE else subfield_pieces(row, start, width)
+    return np.array(bits.read(columns, packets, pieces, bits.words_needed(width)))
 
-    OVS 3.1 reads one byte of the two that keep ``nd_options_type``, and not that with the value.
-    """
-    return () if field.name == _UNREADABLE else subfield_pieces(field, start, width)
+
+def _place(row: Field) -> Bits:
+    if row.bits is None:
+        raise ValueError(f"{row.name} has no place in a packet's columns")
+    return row.bits
 
 
 def pieces_bits(pieces: Iterable[Piece]) -> ColumnBits:
@@ -94,12 +102,12 @@ class _Writer(Operation):
         Of ``nd_reserved`` OVS keeps those that rules on the way match, or other actions have had to
         do with: packets that have any stop.
         """
-        assert self.field.bits is not None
+        place = _place(self.field)
         if self.field.name == _UNREADABLE:
-            for column, mask in self.field.bits.mask.items():
+            for column, mask in place.mask.items():
                 run.columns[column][packets] &= np.uint64(~mask & bits.ONES)
             return
-        lost = (value(run.columns, packets, self.field.bits) & ~written) != 0
+        lost = (value(run.columns, packets, place) & ~written) != 0
         met = holds(self.field.prerequisite, run.columns, packets)
         run.stop_unsupported(packets[lost if met is None else lost & met], _PART_OF_ND_RESERVED)
 
@@ -121,8 +129,8 @@ class _Writer(Operation):
         written = pieces_bits(self.pieces)
         if self.field.presence is not None:
             written = union(written, self.field.presence.mask)
-        if self._loses_rest and self.field.bits is not None:
-            written = union(written, self.field.bits.mask)
+        if self._loses_rest or self.field.is_wide_port:
+            written = union(written, _place(self.field).mask)
         # A tag may come to be, or change its type, with any bit that is written.
         return {Column.VLAN: bits.ONES} if Column.VLAN in written else written
 
@@ -146,6 +154,18 @@ class _Writer(Operation):
             some = packets if met is None else packets[met]
             run.stop_unsupported(some[run.columns[Column.NSH][some] == 0], _UNREADABLE_NSH)
         return met
+
+    def _change_port(
+        self,
+        run: Run,
+        packets: Packets,
+        value: NDArray[np.uint64],
+        mask: NDArray[np.uint64] | np.uint64,
+    ) -> None:
+        """Write bits of what is kept as a port of OpenFlow 1.0 into its number in OpenFlow 1.1."""
+        column = run.columns[_place(self.field).column]
+        number = port_numbers.all_openflow11(column[packets])
+        column[packets] = port_numbers.all_openflow10(number & ~mask | value & mask)
 
     def _settle(self, run: Run, packets: Packets) -> None:
         if Column.VLAN in self.writes:
@@ -179,7 +199,11 @@ class WriteBits(_Writer):
         if self._is_part_of_port:
             later = is_later_fragment(run.columns, packets)
             run.stop_unsupported(packets[later], _PART_OF_PORT)
-        bits.write(run.columns, packets, self.pieces, operands)
+        if self.field.is_wide_port:
+            mask = np.uint64(bits.mask_of(self.width) << self.start)
+            self._change_port(run, packets, operands[0] << np.uint64(self.start), mask)
+        else:
+            bits.write(run.columns, packets, self.pieces, operands)
         self._settle(run, packets)
 
 
@@ -192,7 +216,10 @@ class WriteMasked(_Writer):
         n = len(operands) // 2
         if self._loses_rest:
             self._lose_rest(run, packets, operands[n])
-        bits.write_masked(run.columns, packets, self.pieces, operands[:n], operands[n:])
+        if self.field.is_wide_port:
+            self._change_port(run, packets, operands[0], operands[1])
+        else:
+            bits.write_masked(run.columns, packets, self.pieces, operands[:n], operands[n:])
         self._settle(run, packets)
         return None
 

@@ -59,7 +59,7 @@ METADATA = (
     Field("metadata", 64, Bits(Col.METADATA, 0, 64), HEX, oxm="OXM_OF_METADATA"),
     Field("in_port", 16, Bits(Col.IN_PORT, 0, 16), PORT, nxm="NXM_OF_IN_PORT", maskable=False),
     Field("in_port_oxm", 32, Bits(Col.IN_PORT, 0, 16), PORT, oxm="OXM_OF_IN_PORT", maskable=False),
-    Field("actset_output", 32, Bits(Col.ACTSET_OUTPUT, 0, 32), PORT,
+    Field("actset_output", 32, Bits(Col.ACTSET_OUTPUT, 0, 16), PORT,
           aliases=("OXM_OF_ACTSET_OUTPUT",), oxm="ONFOXM_ET_ACTSET_OUTPUT",
           maskable=False, writable=False),
     Field("skb_priority", 32, SKB_PRIORITY_BITS, HEX, maskable=False, writable=False),

@@ -82,6 +82,11 @@ class Field:
         """
         return (1 << (self.bits.width if self.bits else self.width)) - 1
 
+    @property
+    def is_wide_port(self) -> bool:
+        """Whether it shows a port as OpenFlow 1.1 counts, in 32 bits, which is kept in 16."""
+        return self.format is Format.PORT and self.width == 32
+
     def placed(self, width: int, bits: Bits, presence: Bits) -> Field:
         """This field where it has ``width`` bits, which are there."""
         return replace(self, width=width, bits=bits, presence=presence)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.columns import Column
+from flowvm.flow import ReservedPort
 from flowvm.network.tunnels import TUNNEL_COLUMNS
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
@@ -25,7 +26,7 @@ def handed_over(columns: NDArray[np.uint64], port: int) -> NDArray[np.uint64]:
     handed[Column.LAYERS] = 0
     handed[list(_CLEARED_BY_PATCH)] = 0
     handed[Column.IN_PORT] = port
-    handed[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+    handed[Column.ACTSET_OUTPUT] = ReservedPort.UNSET
     # The hash stays, but what was frozen in the other bridge is nothing to this one.
     handed[Column.RECIRC] &= np.uint64(_LOW_WORD)
     handed[Column.PACKET_TYPE] &= np.uint64(~_LOW_WORD & (1 << 64) - 1)

@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.columns import Column
 from flowvm.fields import PACKET_TYPE_BITS, packet_field
+from flowvm.flow import ReservedPort
 from flowvm.packet.decode import (
     DEFAULT_VLAN_LIMIT,
     ETH_HEADER,
@@ -90,7 +91,7 @@ class PacketBatch:
         ports = np.broadcast_to(np.asarray(in_ports, np.int64), n)
         blank = None if room is None else room.take(n)
         columns = decode_columns(frames, ports, DEFAULT_VLAN_LIMIT, wanted, blank)
-        columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+        columns[Column.ACTSET_OUTPUT] = ReservedPort.UNSET
         for packet, values in enumerate(metadata or ()):
             for name, value in values.items():
                 row = packet_field(name)

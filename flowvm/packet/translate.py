@@ -20,7 +20,7 @@ from flowvm.fields import (
 )
 from flowvm.packet.checksum import finish, sum_bytes, update
 from flowvm.packet.control import edit_control
-from flowvm.packet.decode import decode
+from flowvm.packet.decode import ETH_HEADER, decode
 from flowvm.packet.encode import rewrite
 from flowvm.packet.frames import Frames
 from flowvm.packet.keys import read
@@ -38,8 +38,15 @@ _LEAST = {TCP: 20, UDP: 8, ICMPV6: 4}
 """Bytes that there must be of a header for its checksum to be kept right with the addresses."""
 
 
-def translate(frame: bytes, translation: Translation) -> bytes:
-    """What ``translation`` makes of an IP packet, and of what it quotes if it is an ICMP error."""
+def translate(frame: bytes, translation: Translation, l3: int = ETH_HEADER) -> bytes:
+    """What ``translation`` makes of an IP packet, and of what it quotes if it is an ICMP error.
+
+    The IP header is at ``l3``, or behind a tag that is there.
+    """
+    if l3 > ETH_HEADER:
+        # Who decodes a frame with several tags does not find it.
+        hidden = l3 - ETH_HEADER
+        return frame[:hidden] + translate(frame[hidden:], translation)
     if translation.control is not None:
         translated = translate(frame, replace(translation, control=None))
         return edit_control(translated, translation.control)

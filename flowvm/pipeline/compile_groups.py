@@ -45,7 +45,7 @@ MOST_HASHES = 256
 LEAST_HASHES = 16
 _WORD = 0xFFFF_FFFF
 
-_UNHASHED = ("in_port_oxm", "nd_options_type", "nsh_spi", "recirc_id")
+_UNHASHED = ("actset_output", "in_port_oxm", "nd_options_type", "nsh_spi", "recirc_id")
 """Fields that OVS does not hash as the number it shows, or that no two switches agree on."""
 
 _ORDER: Mapping[str, int] = MappingProxyType({row.name: i for i, row in enumerate(FIELDS)})

@@ -30,13 +30,12 @@ from flowvm.actions.base import (
     TableCall,
 )
 from flowvm.actions.meter import CONTROLLER_METER, meet_meters
-from flowvm.actions.write import readable_pieces
+from flowvm.actions.write import read_subfield
 from flowvm.arrays import all_of, any_of, distinct, nonzero
 from flowvm.columns import Column
 from flowvm.fields import TP_DST_BITS, TP_SRC_BITS
 from flowvm.flow import ReservedPort
 from flowvm.names import Configuration, FragmentHandling
-from flowvm.pipeline import bits
 from flowvm.pipeline.actionset import ActionSets
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.emission import PLAIN, EmissionLog, PacketInOptions, Reason
@@ -636,8 +635,7 @@ class Run:
 
     def read(self, packets: Packets, source: Subfield) -> Operands:
         """The bits of ``source`` in each packet: words (least significant first), packets."""
-        pieces = readable_pieces(source.field, source.start, source.width)
-        return np.array(bits.read(self.columns, packets, pieces, bits.words_needed(source.width)))
+        return read_subfield(self.columns, packets, source)
 
     def to_controller(
         self,

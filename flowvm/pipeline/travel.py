@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.columns import ACTSET_OUTPUT_UNSET, Column
+from flowvm.columns import Column
 from flowvm.conntrack.extract import Datagram
 from flowvm.conntrack.fragments import BATCH, Assembly, Fragment, FragmentStore
 from flowvm.conntrack.nat import Translation, UnpredictableError
@@ -31,6 +31,7 @@ from flowvm.fields import (
     NW_PROTO_BITS,
     PACKET_TYPE_BITS,
 )
+from flowvm.flow import ReservedPort
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, ETH_HEADER
 from flowvm.packet.encode import keep_network, rewrite
 from flowvm.packet.frames import Frames
@@ -272,7 +273,7 @@ class Traveller:
         if translation is not None:
             if translation.control is not None:
                 raise UnpredictableError("FTP in fragments with nat")
-            whole = replace(whole, frame=translate(whole.frame, translation))
+            whole = replace(whole, frame=translate(whole.frame, translation, whole.l3))
         assembly.settle(whole, tracking)
 
     def _end_pretence(self, request: Request) -> None:
@@ -283,7 +284,7 @@ class Traveller:
             self._translate(translation)
 
     def _translate(self, translation: Translation) -> None:
-        self._frame = translate(self._frame, translation)
+        self._frame = translate(self._frame, translation, self._offsets(self._frame)[0])
         self._translated = True
 
     def untrack(self) -> None:
@@ -448,7 +449,7 @@ class Traveller:
         anew = (self._translated and self._pretended is None) or _has_tag_behind(columns)
         if anew or self._decoded:
             columns[Column.ETH_SRC :] = packet_columns(self._frame, self._packet_type)
-        columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+        columns[Column.ACTSET_OUTPUT] = ReservedPort.UNSET
         columns[Column.PACKET_TYPE] = self._packet_type << PACKET_TYPE_BITS.shift
         columns[Column.LAYERS] = 0
         dp_hash = int(columns[Column.RECIRC]) & _DP_HASH

@@ -66,9 +66,14 @@ def _special_output(choose: Choices, setting: Setting) -> Action:
     return Output(choose.one(ports))
 
 
+_PORTS_FROM = (
+    *("reg0", "in_port", "reg1", "metadata", "xreg1", "vlan_tci", "tun_id", "xxreg0"),
+    "in_port_oxm",
+)
+
+
 def _output_field(choose: Choices, setting: Setting) -> Action:  # noqa: ARG001
-    names = ("reg0", "in_port", "reg1", "metadata", "xreg1", "vlan_tci", "tun_id", "xxreg0")
-    row = field_named(choose.one(names))
+    row = field_named(choose.one(_PORTS_FROM))
     width = choose.one((row.width, min(16, row.width), min(8, row.width)))
     return OutputReg(subfield(row, 0, width))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowvm.actions.learn import Learn
-from flowvm.fields import Bits
+from flowvm.fields import Bits, field
 from flowvm.flow import Flow, Table
 from flowvm.names import Names
 from flowvm.pipeline.compile import all_actions, flow_names, match_words
@@ -35,9 +35,38 @@ def targets_of(flows: Iterable[Flow], names: Names | None = None) -> tuple[Targe
     found = []
     for flow in flows:
         words = {int(column): pair for column, pair in match_words(flow.match, names)[0].items()}
+        _add(words, _like_the_first(words))
         calls = frozenset(names.table(table) for table in _called(flow))
         found.append(Target(names.table(flow.table or 0), words, calls))
     return tuple(found)
+
+
+_ORIGINAL = tuple(
+    (one.bits, other.bits)
+    for one, other in (
+        (field("ct_nw_src"), field("ip_src")),
+        (field("ct_nw_dst"), field("ip_dst")),
+        (field("ct_ipv6_src"), field("ipv6_src")),
+        (field("ct_ipv6_dst"), field("ipv6_dst")),
+        (field("ct_nw_proto"), field("nw_proto")),
+        (field("ct_tp_src"), field("tcp_src")),
+        (field("ct_tp_dst"), field("tcp_dst")),
+    )
+    if one.bits and other.bits
+)
+"""Where the original direction of a connection stands, and where its packets have the same."""
+
+
+def _like_the_first(words: Words) -> Words:
+    """What a packet of the original direction has of the connection that ``words`` compare."""
+    found: dict[int, tuple[int, int]] = {}
+    for tracked, own in _ORIGINAL:
+        compared = read(words, tracked)
+        if compared is not None and compared[1]:
+            values, masks = map(own.words, compared)
+            for (column, value), (_, mask) in zip(values, masks, strict=True):
+                _add(found, {column: (value, mask)} if mask else {})
+    return found
 
 
 def _called(flow: Flow) -> Iterator[Table]:

@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from flowvm.columns import VLAN_CFI
 from flowvm.fields import FIELDS, Bits, Field, Format, field
-from flowvm.flow import ReservedPort
 from flowvm.testing.choices import Choices
 from flowvm.text.values import format_prefix
 from flowvm.tlv_map import TlvMap, TlvOption
@@ -79,9 +78,7 @@ def value_width(row: Field) -> int:
 def value_of(choose: Choices, row: Field, ports: Sequence[int]) -> int:
     """A value for the whole field; ``ports`` are the ports of the bridge."""
     if row.format is Format.PORT:
-        port = choose.one(ports)
-        wide = row.name == "actset_output" and port >= ReservedPort.MAX
-        return port | 0xFFFF_0000 if wide else port
+        return choose.one(ports)
     if row.name in FEW:
         return choose.one(_OF_NAME[row.name])
     width = value_width(row)
@@ -171,7 +168,10 @@ MATCHABLE: tuple[Field, ...] = tuple(
 """The fields that generated matches use, but for those that only connection tracking sets; options
 with their places by :data:`TLV_MAP`."""
 
-READABLE: tuple[Field, ...] = tuple(row for row in _OF_PACKETS if _has_code(row))
+READABLE: tuple[Field, ...] = (
+    *(row for row in _OF_PACKETS if _has_code(row)),
+    field("in_port_oxm"),
+)
 """The fields that generated actions read."""
 
 WRITABLE: tuple[Field, ...] = tuple(row for row in READABLE if row.writable)

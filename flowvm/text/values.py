@@ -15,13 +15,11 @@ from types import MappingProxyType
 from flowvm.actions.base import Subfield
 from flowvm.fields import Field, Format, field, field_names
 from flowvm.flow import Port, ReservedPort, Table
+from flowvm.port_numbers import openflow10
 from flowvm.text.errors import WordError, suggestion
 
 TABLE_NONE = 0xFF
 """The table number that stands for "no table"."""
-
-OF11_PORT_OFFSET = 0xFFFF_0000
-"""OpenFlow 1.1+ reserved ports are 1.0's plus this."""
 
 CT_STATE_FLAGS: Mapping[str, int] = MappingProxyType(
     {
@@ -146,8 +144,9 @@ def parse_port(word: str) -> Port:
         number = int(word)
         if number <= ReservedPort.NONE:
             return number
-        if number >= OF11_PORT_OFFSET + ReservedPort.MAX and number < 1 << 32:
-            return number - OF11_PORT_OFFSET
+        port = openflow10(number)
+        if port is not None:
+            return port
         raise WordError(word, f"port {word} is out of range", "a port from 0 to 65535, or its name")
     name = unquote(word)
     if name is not None:
@@ -397,7 +396,9 @@ def format_value(row: Field, value: int | str, mask: int) -> str:
         return "ANY"
     match row.format:
         case Format.PORT if exact:
-            return format_port(value)
+            # What an action has written there may be no port at all.
+            port = openflow10(value) if row.is_wide_port else value
+            return format_port(value if port is None else port)
         case Format.ETHERNET:
             return format_mac(value) if exact else f"{format_mac(value)}/{format_mac(mask)}"
         case Format.IPV4 | Format.IPV6:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from flowvm.columns import ACTSET_OUTPUT_UNSET, N_COLUMNS, VLAN_CFI, Column
+from flowvm.columns import N_COLUMNS, VLAN_CFI, Column
 from flowvm.fields import (
     ETH_TYPE_BITS,
     ETH_TYPE_IP,
@@ -20,6 +20,7 @@ from flowvm.fields import (
     TP_DST_BITS,
     TP_SRC_BITS,
 )
+from flowvm.flow import ReservedPort
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.compose import compose
 from flowvm.packet.keys import read
@@ -95,5 +96,5 @@ def arriving(columns: U64) -> PacketBatch:
     batch = PacketBatch.of(frames, wanted[Column.IN_PORT].astype(np.int64))
     for column in _ARRIVES_WITH:
         batch.columns[column] = wanted[column]
-    batch.columns[Column.ACTSET_OUTPUT] = ACTSET_OUTPUT_UNSET
+    batch.columns[Column.ACTSET_OUTPUT] = ReservedPort.UNSET
     return batch

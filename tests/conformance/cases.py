@@ -17,7 +17,7 @@ from .random_choices import RandomChoices
 from .random_groups import choose_groups, choose_meters
 
 PORTS = (1, 2, 3, 4, LOCAL)
-VERSIONS = {"1.0": "OpenFlow10", "1.1": "OpenFlow11", "1.5": "OpenFlow15"}
+VERSIONS = {version: f"OpenFlow1{version[2:]}" for version in ("1.0", "1.1", "1.3", "1.5")}
 MILLISECOND = 1_000_000
 BLOCK = 50
 """Cases that one seed makes."""
@@ -94,8 +94,8 @@ def parse_case(text: str) -> Case:
 def random_case(seed: int, number: int) -> Case:
     """A case of the block of a seed: always the same."""
     choose = RandomChoices(Random(f"{seed}/{number}"))
-    openflow = choose.one(("1.0", "1.5"))
-    flows = choose_table(choose, PORTS, openflow == "1.5", groups=_GROUPS, meters=_METERS)
+    openflow = choose.one(("1.0", "1.0", "1.3", "1.5", "1.5"))
+    flows = choose_table(choose, PORTS, openflow != "1.0", groups=_GROUPS, meters=_METERS)
     flows = [_lasting(flow) for flow in flows]
     text = "\n".join(map(str, flows))
     groups = tuple(choose_groups(choose, _GROUPS, PORTS)) if "group:" in text else ()
