@@ -268,12 +268,14 @@ class LearnFlow(Operation):
                 return True
         elif existing[0] >= 0 and run.state.is_as_taught(int(existing[0]), template, content):
             return True
-        new = sum(
-            run.state.find_exactly(events.template.target, events.keys[:, [i]])[0] < 0
-            for events, i in just.values()
-            if (events.template.target.table, events.template.cookie) == (self.table, self.cookie)
-        )
-        return run.state.has_room(template, new)
+        more = 0
+        for events, i in just.values():
+            target = events.template.target
+            if target.table == self.table:
+                replaced = int(run.state.find_exactly(target, events.keys[:, [i]])[0])
+                more += events.template.cookie == self.cookie
+                more -= replaced >= 0 and int(run.state.rules.cookie[replaced]) == self.cookie
+        return run.state.has_room(template, more)
 
 
 def _loads(destination: Subfield) -> list[WriteBits]:

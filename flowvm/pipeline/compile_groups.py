@@ -14,10 +14,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.actions.base import Action, Lowered, Operation, Unsupported
+from flowvm.actions.base import Action, Lowered, Operation, Subfield, Unsupported
 from flowvm.actions.nest import slot_of
 from flowvm.actions.placing import bits_used
-from flowvm.actions.write import pieces_bits, subfield_pieces
+from flowvm.actions.write import subfield_bits
 from flowvm.columns import Column
 from flowvm.fields import FIELDS, TUN_METADATA_WIDTH, Field
 from flowvm.flow import Match, Port, ReservedPort
@@ -25,6 +25,7 @@ from flowvm.names import Names
 from flowvm.pipeline import hashing
 from flowvm.pipeline.actionset import execution_order
 from flowvm.pipeline.assemble import widened
+from flowvm.pipeline.bits import mask_of
 from flowvm.pipeline.compile import all_actions, lower_action, stack_operands
 from flowvm.pipeline.group_table import (
     MOST_WATCH_LINKS,
@@ -45,7 +46,7 @@ MOST_HASHES = 256
 LEAST_HASHES = 16
 _WORD = 0xFFFF_FFFF
 
-_UNHASHED = ("actset_output", "in_port_oxm", "nd_options_type", "nsh_spi", "recirc_id")
+_UNHASHED = ("nd_options_type", "nsh_spi", "recirc_id")
 """Fields that OVS does not hash as the number it shows, or that no two switches agree on."""
 
 _ORDER: Mapping[str, int] = MappingProxyType({row.name: i for i, row in enumerate(FIELDS)})
@@ -199,10 +200,10 @@ class _Compiler:
 
     def _selection(self, group: Group) -> Selection:
         fields = group.fields if _chooses_by_fields(group) else ()
-        hashed = sorted(map(_hashed_field, fields), key=lambda field: _ORDER[field.field.name])
+        hashed = sorted(map(_hashed_field, fields), key=lambda one: _ORDER[one.source.field.name])
         reads = [hashing.HASHES["symmetric_l4"].reads] if not hashed else []
-        for field in hashed:
-            reads += [pieces_bits(field.pieces), needs(field.field.prerequisite)]
+        for one in hashed:
+            reads += [subfield_bits(one.source), needs(one.source.field.prerequisite)]
         self._reads = union(self._reads, *reads)
         return Selection(tuple(hashed))
 
@@ -287,8 +288,11 @@ def _chooses_by_fields(group: Group) -> bool:
 def _hashed_field(selection: SelectionField) -> HashedField:
     row = selection.field
     assert row.bits is not None
-    pieces = subfield_pieces(row, 0, max(row.width, row.bits.width))
-    return HashedField(row, pieces, selection.mask, _bytes_of(row))
+    last = max(row.width, row.bits.width) - 1
+    mask = selection.mask
+    if row.is_wide_port and mask == row.full_mask:
+        mask = mask_of(row.width)
+    return HashedField(Subfield(row, 0, last, row.name), mask, _bytes_of(row))
 
 
 def _bytes_of(row: Field) -> int:

@@ -334,6 +334,8 @@ class Run:
 
         Those that froze take theirs with them.
         """
+        if len(self.reentries):
+            self.reentries.settle(packets)
         everyone, packets = packets, packets[~self.freezer.froze(packets)]
         lists = list(self.action_sets.execution(packets))
         self.action_sets.clear(packets)
@@ -574,6 +576,8 @@ class Run:
                 alive = operation.execute(self, packets, operands[position])
                 if alive is not None and len(self.reentries):
                     self.reentries.leave_since(entered, packets[~alive])
+            if len(self.reentries):
+                self.reentries.note_rest(entered, packets, operations[position + 1 :])
         if self.freezer.is_used:
             self.freezer.keep(packets, operations, operands, where, len(operations))
         self.at_end = at_end

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvm.fields import Field
+from flowvm.actions.base import Subfield
+from flowvm.actions.write import read_subfield
 from flowvm.pipeline.bits import Columns, mask_of, words_needed
-from flowvm.pipeline.bits import read as read_bits
 from flowvm.pipeline.hashing import Hash, murmur, packed, symmetric_l4
 from flowvm.pipeline.prerequisites import holds
 from flowvm.pipeline.program import Shape
 
 if TYPE_CHECKING:
     from flowvm.actions.base import Action, Operation
-    from flowvm.pipeline.bits import Piece
     from flowvm.text.group_stats import GroupStats
     from flowvm.text.groups import Group
 
@@ -52,20 +51,19 @@ class DatapathHash(IntEnum):
 class HashedField:
     """A field of ``fields=`` of a group; ``mask`` says which of its bits count."""
 
-    field: Field
-    pieces: tuple[Piece, ...]
+    source: Subfield
     mask: int
     n_bytes: int
 
     def take(self, columns: Columns, packets: NDArray[np.int64], basis: Hash) -> Hash:
         """``basis`` with the field of each packet hashed in, where the packet has that field."""
         room = 64 * words_needed(8 * self.n_bytes)
-        words = read_bits(columns, packets, self.pieces, room // 64)
+        words = read_subfield(columns, packets, self.source)
         masks = [np.uint64(self.mask >> 64 * i & mask_of(64)) for i in range(room // 64)]
         parts = [(word & mask, 8) for word, mask in zip(words, masks, strict=True)]
         data = packed(*reversed(parts))[:, room // 8 - self.n_bytes :]
         hashed = murmur(data, basis)
-        met = holds(self.field.prerequisite, columns, packets)
+        met = holds(self.source.field.prerequisite, columns, packets)
         return hashed if met is None else np.where(met, hashed, basis)
 
 

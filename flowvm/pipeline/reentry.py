@@ -31,7 +31,7 @@ from flowvm.pipeline.prerequisites import has_eth_type, value
 from flowvm.pipeline.stack import SavedStacks
 
 if TYPE_CHECKING:
-    from flowvm.actions.base import Packets
+    from flowvm.actions.base import Operation, Packets
     from flowvm.pipeline.engine import Run
 
 AFTER_EXIT = "recirculation after exit"
@@ -60,6 +60,7 @@ class _Frozen:
     levels: NDArray[np.int64]
     grown: NDArray[np.int64]
     exited: NDArray[np.bool_]
+    places: NDArray[np.int64]
 
 
 class Reentries:
@@ -85,6 +86,8 @@ class Reentries:
         self._steps_before = np.zeros(n, np.int64)
         self._counts = np.zeros(n, np.int64)
         self._resubmits_before = np.zeros(n, np.int64)
+        self._places = np.zeros((2, n), np.int64)
+        """Table and rule that the controller is told after all lists."""
 
     def __len__(self) -> int:
         return len(self._frozen)
@@ -110,8 +113,10 @@ class Reentries:
                 self.levels[packets],
                 self.grown[packets],
                 run.freezer.exited[packets],
+                self._places[:, packets],
             )
         )
+        self._note_place(packets)
         run.hashes.receive(packets)
         self.levels[packets] += 1
         if self.in_branch:
@@ -172,6 +177,24 @@ class Reentries:
         self._run.go_on(np.flatnonzero(self._left))
         self._left[:] = False
 
+    def _note_place(self, packets: Packets) -> None:
+        self._places[:, packets] = self._run.table[packets], self._run.rule[packets]
+
+    def note_rest(
+        self, moment: NDArray[np.int64] | None, packets: Packets, rest: tuple[Operation, ...]
+    ) -> None:
+        """Note where ``packets`` are that re-entered, and come back to a list with this ``rest``.
+
+        Open vSwitch knows if the rest may tell the controller; the list does not end for it then.
+        """
+        if any(operation.needs_rule for operation in rest):
+            self._note_place(self._since(moment, packets))
+
+    def settle(self, packets: Packets) -> None:
+        """After all lists, let ``packets`` that have re-entered be where they were known to be."""
+        again = packets[self.happened(packets)]
+        self._run.table[again], self._run.rule[again] = self._places[:, again]
+
     def stop_since(self, moment: NDArray[np.int64] | None, packets: Packets) -> None:
         """Stop those of ``packets`` that have re-entered: what is left of outer lists branches."""
         again = self._since(moment, packets)
@@ -195,6 +218,7 @@ class Reentries:
             self.levels[some.packets] = some.levels
             self.grown[some.packets] = some.grown
             run.freezer.exited[some.packets] = some.exited
+            self._places[:, some.packets] = some.places
         del self._frozen[first:]
 
     def fail(self, packets: Packets, detail: str) -> NDArray[np.bool_]:

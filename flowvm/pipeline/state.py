@@ -223,12 +223,12 @@ class State:
             self._learned_shapes[operations] = number
         return number
 
-    def has_room(self, template: LearnTemplate, pending: int) -> bool:
-        """Whether ``limit`` lets one more flow be learned, ``pending`` others just having been."""
+    def has_room(self, template: LearnTemplate, more: int) -> bool:
+        """Whether ``limit`` lets one flow be learned where there are so many ``more`` than here."""
         rules = self.rules
         same = rules.alive & (rules.table == template.target.table)
         same &= rules.cookie == np.uint64(template.cookie)
-        return int(same.sum()) + pending < template.limit
+        return int(same.sum()) + more < template.limit
 
     def is_as_taught(self, rule: int, template: LearnTemplate, content: NDArray[np.uint64]) -> bool:
         """Whether ``rule`` is what ``template`` would make of it; ``content`` as in ``acts_as``.

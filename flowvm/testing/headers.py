@@ -19,7 +19,7 @@ from flowvm.fields import (
     ETH_TYPE_NSH,
     ETH_TYPE_RARP,
 )
-from flowvm.protocols import ICMP, UDP
+from flowvm.protocols import ICMP, SCTP, TCP, UDP
 
 ND_SOLICIT, ND_ADVERT = 135, 136
 FRAGMENT_HEADER = 44
@@ -66,6 +66,36 @@ def build(headers: Headers) -> bytes:
         kind = tpid
     addresses = _mac(headers["eth_dst"]) + _mac(headers["eth_src"])
     return addresses + struct.pack("!H", kind) + body
+
+
+_TAGS = (b"\x81\x00", b"\x88\xa8")
+_IPV4, _IPV6 = (kind.to_bytes(2, "big") for kind in (ETH_TYPE_IP, ETH_TYPE_IPV6))
+_PORTED = (TCP, UDP, SCTP)
+
+
+def answered(frame: bytes) -> bytes:
+    """``frame`` as it might come back: addresses and ports swapped. Checksums stay right."""
+    found = bytearray(frame[6:12] + frame[:6] + frame[12:])
+    at = 14
+    while found[at - 2 : at] in _TAGS:
+        at += 4
+    kind = found[at - 2 : at]
+    if kind == _IPV4 and len(found) >= at + 20:
+        protocol, behind = found[at + 9], at + 4 * (found[at] & 0xF)
+        _swap(found, at + 12, 4)
+    elif kind == _IPV6 and len(found) >= at + 40:
+        protocol, behind = found[at + 6], at + 40
+        _swap(found, at + 8, 16)
+    else:
+        return bytes(found)
+    if protocol in _PORTED and len(found) >= behind + 4:
+        _swap(found, behind, 2)
+    return bytes(found)
+
+
+def _swap(frame: bytearray, at: int, size: int) -> None:
+    middle, end = at + size, at + 2 * size
+    frame[at:end] = frame[middle:end] + frame[at:middle]
 
 
 def ones_sum(data: bytes) -> int:

@@ -12,6 +12,7 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.compile import all_actions
 from flowvm.testing.choices import Choices
 from flowvm.testing.frames import Packet, Source, frames_of, source_of
+from flowvm.testing.headers import answered
 from flowvm.testing.tables import PORTS
 from flowvm.tlv_map import NO_TLV_MAP, TlvMap
 
@@ -34,7 +35,7 @@ def packet_sequences(
 
     Between two of them no time passes, or some, or just as much as one of the timeouts of the
     table (and of what it learns), or a millisecond more. Some packets come again later, and some
-    come back: with addresses swapped, from another port. The other arguments are those of
+    come back: with addresses and ports swapped, from another port. The other arguments are those of
     :func:`~flowvm.testing.packets`.
     """
     flows = tuple(table)
@@ -91,9 +92,7 @@ def batch_of(packets: Sequence[Packet], tlv_map: TlvMap = NO_TLV_MAP) -> PacketB
 
 
 def _again(choose: Choices, packet: Packet, ports: Sequence[int], time: int) -> Packet:
-    frame = packet.frame
-    if choose.percent(50):
-        frame = frame[6:12] + frame[:6] + frame[12:]
+    frame = answered(packet.frame) if choose.percent(60) else packet.frame
     in_port = choose.one(ports) if choose.percent(50) else packet.in_port
     return Packet(frame, in_port, time, packet.fields)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from flowvm.actions.base import Action
 from flowvm.actions.ct import Ct, CtClear, Nat
 from flowvm.actions.set_field import Load, Move, SetField
 from flowvm.fields import ETH_TYPE_IPV6, Field, field
 from flowvm.flow import FieldMatch, Match, MatchTerm
+from flowvm.protocols import TCP, UDP
 from flowvm.testing.choices import Choices
 from flowvm.testing.kinds import Kind
 from flowvm.testing.setting import Setting, choose_subfield, subfield
@@ -34,6 +37,8 @@ _STATES = (
 _VALID = NEW | EST | REL | RPL | SNAT | DNAT
 _CONNECTIONS = (field("ct_mark"), field("ct_label"))
 _CT_STATE = field("ct_state").bits
+_HELPERS: Mapping[int, int] = MappingProxyType({TCP: 21, UDP: 69})
+"""The ports of FTP and TFTP, by what carries them."""
 _READABLE = tuple(row for row in TRACKED if row.prerequisite.name == "NONE")
 
 
@@ -113,7 +118,8 @@ def _ct(choose: Choices, setting: Setting, kind: Kind) -> Ct:
         actions.append(_nat(choose, kind, commit))
     if commit:
         actions += [_change(choose) for _ in range(choose.weighted(((5, 0), (3, 1), (2, 2))))]
-    return Ct(commit, force, table, zone_from if choose.percent(10) else zone, tuple(actions))
+    alg = _HELPERS.get(kind.nw_proto, 0) if commit and choose.percent(15) else 0
+    return Ct(commit, force, table, zone_from if choose.percent(10) else zone, tuple(actions), alg)
 
 
 def _nat(choose: Choices, kind: Kind, commit: bool) -> Nat:
