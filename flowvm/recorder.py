@@ -23,11 +23,12 @@ from flowvm.flow import FieldMatch, Flow, Match, MatchTerm
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.actionset import execution_order
 from flowvm.pipeline.emission import NO_COOKIE
-from flowvm.pipeline.engine import OF_ACTION, OF_ACTION_SET, OF_RULE, Run
+from flowvm.pipeline.engine import Run
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.legs import Leg
 from flowvm.pipeline.reception import is_dropped_fragment
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS
+from flowvm.pipeline.recording import OF_ACTION, OF_ACTION_SET, OF_RULE
 from flowvm.pipeline.snapshot import flow_of
 from flowvm.pipeline.state import State
 from flowvm.report.headers import format_packet
@@ -88,7 +89,7 @@ class _Nest:
 
 
 class StepRecorder:
-    """Implements :class:`~flowvm.pipeline.engine.Recorder`; for one run of one packet."""
+    """Implements :class:`~flowvm.pipeline.recording.Recorder`; for one run of one packet."""
 
     def __init__(self, state: State, recirc_id: int = 0) -> None:
         self._state = state

@@ -24,10 +24,10 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.assemble import with_bridge
 from flowvm.pipeline.compile import compile_flows, flow_names
 from flowvm.pipeline.compile_groups import with_groups
-from flowvm.pipeline.engine import Recorder
 from flowvm.pipeline.machine import MILLISECOND, Machine
 from flowvm.pipeline.modify import apply_flow_mods, protocol_of
 from flowvm.pipeline.program import Program
+from flowvm.pipeline.recording import Recorder
 from flowvm.pipeline.result import Result
 from flowvm.pipeline.snapshot import flows_now
 from flowvm.pipeline.state import State

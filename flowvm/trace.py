@@ -17,7 +17,7 @@ from flowvm.flow import Flow, ReservedPort
 from flowvm.names import Names
 from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline.emission import Reason
-from flowvm.pipeline.engine import Entry
+from flowvm.pipeline.entry import Entry
 from flowvm.pipeline.legs import Leg
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.recirculation import RECIRC_ID_BITS

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.pipeline.emission import UNLIMITED
-from flowvm.pipeline.engine import Entry
+from flowvm.pipeline.entry import Entry
 from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.result import Result, Stretch, Verdict
 from flowvm.pipeline.state import State

@@ -39,7 +39,8 @@ from flowvm.network.tunnels import (
 from flowvm.network.wiring import Place, Spot, Wiring
 from flowvm.packet.batch import PacketBatch
 from flowvm.packet.frames import Frames
-from flowvm.pipeline.engine import MAX_DEPTH, MAX_RESUBMITS, Entry
+from flowvm.pipeline.engine import MAX_DEPTH, MAX_RESUBMITS
+from flowvm.pipeline.entry import Entry
 from flowvm.pipeline.machine import Machine
 from flowvm.pipeline.recirculation import MAX_RECIRCULATIONS
 from flowvm.pipeline.result import Result, Verdict

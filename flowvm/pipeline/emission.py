@@ -331,7 +331,7 @@ class EmissionLog:
 
         Emissions have columns ``port``, ``commit`` (a number among the packet's own, or -1),
         ``before`` (the commit of which ``max_len`` bytes are left), ``max_len``, ``reason``,
-        ``table``, ``cookie``, and of packets with an :class:`~flowvm.pipeline.engine.Entry`
+        ``table``, ``cookie``, and of packets with an :class:`~flowvm.pipeline.entry.Entry`
         what :data:`CIRCUMSTANCES` names; commits ``parent`` and ``header``: the program's written
         columns, shape (columns, commits).
         """

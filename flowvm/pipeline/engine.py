@@ -13,15 +13,13 @@ of what happened, and :mod:`flowvm.pipeline.machine` decides how much of them st
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import (
-    Action,
     Forerunner,
     Operands,
     Operation,
@@ -39,6 +37,7 @@ from flowvm.names import Configuration, FragmentHandling
 from flowvm.pipeline.actionset import ActionSets
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.emission import PLAIN, EmissionLog, PacketInOptions, Reason
+from flowvm.pipeline.entry import Entry
 from flowvm.pipeline.failures import Failure
 from flowvm.pipeline.freezing import Freezer
 from flowvm.pipeline.group_run import GroupHits
@@ -48,6 +47,7 @@ from flowvm.pipeline.mac_log import MacLog
 from flowvm.pipeline.misreading import Misreadings
 from flowvm.pipeline.noted_hashes import NotedHashes
 from flowvm.pipeline.original_tuple import have_original, swapped
+from flowvm.pipeline.pending import Pending
 from flowvm.pipeline.reception import are_fragments, are_refused
 from flowvm.pipeline.recirculation import (
     NOT_FROZEN,
@@ -55,187 +55,23 @@ from flowvm.pipeline.recirculation import (
     DatapathLog,
     thaw,
 )
+from flowvm.pipeline.recording import OF_ACTION, OF_ACTION_SET, OF_RULE, Recorder
 from flowvm.pipeline.reentry import Reentries
+from flowvm.pipeline.run_log import Consulted, Hits, TimeoutCut
 from flowvm.pipeline.stack import Stacks
 from flowvm.pipeline.subtable import NO_ENTRY
 from flowvm.text.values import format_value
 
 if TYPE_CHECKING:
-    from flowvm.pipeline.legs import Leg
     from flowvm.pipeline.state import State
 
 MAX_DEPTH = 64
 MAX_RESUBMITS = 4096
 START_TABLE = 0
 _FRAMES = 20_000
-OF_ACTION_SET, OF_ACTION, OF_RULE = -1, -2, -3
-"""Lists of actions: an action set, one within an action, that of the rule the packet is at."""
 _PORTS_MASK = np.uint64(
     ~(0xFFFF << TP_SRC_BITS.shift | 0xFFFF << TP_DST_BITS.shift) & (1 << 64) - 1
 )
-
-
-class Recorder(Protocol):
-    """Is told what a batch of one does, in the order it is done."""
-
-    def begin(self, run: Run) -> None:
-        """``run`` is about to begin; its columns are there to be read at any time."""
-
-    def table(self, table: int, rule: int) -> None:
-        """The packet is looked up in ``table`` and hits ``rule`` (-1: a miss)."""
-
-    def mark(self) -> object:
-        """Where in the tree of steps things are now, for :meth:`back`."""
-
-    def back(self, mark: object) -> None:
-        """A call has come back to ``mark``."""
-
-    def action(self, rule: int, position: int) -> None:
-        """The action at ``position`` of a list begins: the rule's, or ``OF_ACTION_SET``..."""
-
-    def rest(self) -> object:
-        """What comes after the current action in its list, for :meth:`nest`."""
-
-    def nest(self, rest: object = None) -> None:
-        """The list within the current action begins, or the ``rest`` of the list it was in.
-
-        What happens to the action set is undone by :meth:`unnest`.
-        """
-
-    def remaining(self, source: int, position: int) -> tuple[object, ...]:
-        """What to tell of the rest of a list that is done later, first where it comes from."""
-
-    def freeze(self, number: int, rest: tuple[object, ...]) -> None:
-        """The ``rest`` of the lists is what the packet goes on with, frozen under ``number``."""
-
-    def thaw(self, number: int) -> None:
-        """What was frozen under ``number`` begins; ends with :meth:`end_thaw`."""
-
-    def end_thaw(self) -> None:
-        """It is through; what it has made of the action set stays."""
-
-    def repeat(self) -> None:
-        """The list that began last begins again, with an empty action set."""
-
-    def unnest(self) -> None:
-        """That list is through."""
-
-    def bucket(self, bucket_id: int, actions: Sequence[Action]) -> None:
-        """A bucket of a group begins, which does ``actions``."""
-
-    def end_bucket(self) -> None:
-        """That bucket is through."""
-
-    def action_set(self) -> None:
-        """The action set begins."""
-
-    def action_set_detail(self, verb: str) -> None:
-        """The action set changed or is about to; ``verb`` is "is" or "was"."""
-
-    def learned(self, events: LearnEvents) -> None:
-        """A learn action makes (or makes again) a flow."""
-
-    def resume(self, leg: Leg) -> Recorder:
-        """Will be told what becomes of a copy that goes on after recirculation."""
-
-    def remark(self, text: str) -> None:
-        """What Open vSwitch says after an action as if it were one."""
-
-    def detail(self, text: str) -> None:
-        """What an action did."""
-
-    def warning(self, text: str) -> None:
-        """Why an action did less than it says."""
-
-    def error(self, text: str) -> None:
-        """Why the packet goes no further."""
-
-
-@dataclass(frozen=True)
-class Hits:
-    """One lookup of some packets in a table; ``rules`` is -1 for a miss.
-
-    ``grown`` is how many bytes longer the packets are by then than they came in, ``freezings`` in
-    which translation of each it is, ``lessons`` how many of the run's ``learned`` came before.
-    """
-
-    table: int
-    packets: Packets
-    rules: NDArray[np.int64]
-    grown: NDArray[np.int64]
-    freezings: NDArray[np.int64]
-    lessons: int
-
-
-@dataclass(frozen=True)
-class Consulted:
-    """A lookup in a table that flows are learned into, with the key it was made with.
-
-    ``key`` has shape (learnable columns of the program, packets of the lookup).
-    """
-
-    hits: Hits
-    key: NDArray[np.uint64]
-
-
-@dataclass(frozen=True)
-class TimeoutCut:
-    """``fin_timeout`` took effect on ``rules`` because of ``packets``; seconds, 0 for no change.
-
-    ``lessons`` is how many ``learn`` actions had run before.
-    """
-
-    packets: Packets
-    rules: NDArray[np.int64]
-    idle_timeout: int
-    hard_timeout: int
-    lessons: int
-
-    def shifted(self, first: int) -> TimeoutCut:
-        """The same, with packets counted from ``first``."""
-        return replace(self, packets=self.packets + first)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """How a packet of a network comes in; what leaves is then noted with where it was by then.
-
-    By a patch port it comes in the middle of another bridge's translation, and so deep, after so
-    many resubmits. It is ``nested`` then: an error takes back nothing that was done before it
-    (``patch_port_output`` in ofproto/ofproto-dpif-xlate.c), and flows count as many bytes as the
-    packet had, its ``length``, when it came to the first bridge. So many ``recirculations``, one
-    within the other, it has been through. Whether nested or not, what an
-    error takes back of the outputs is left to the network.
-    """
-
-    depth: int = 0
-    resubmits: int = 0
-    nested: bool = False
-    length: int | None = None
-    recirculations: int = 0
-
-
-class Pending:
-    """Packets waiting for a lookup, by table: where calls without a return are put."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, list[tuple[Packets, NDArray[np.uint64]]]] = {}
-
-    def add(self, table: int, packets: Packets, ports: NDArray[np.uint64]) -> None:
-        if len(packets):
-            self._waiting.setdefault(table, []).append((packets, ports))
-
-    def next(self) -> tuple[int, Packets, NDArray[np.uint64]] | None:
-        """All packets for the lowest table, in order, and the ports to look up with."""
-        if not self._waiting:
-            return None
-        table = min(self._waiting)
-        parts = self._waiting.pop(table)
-        if len(parts) == 1:
-            return table, *parts[0]
-        packets = np.concatenate([p for p, _ in parts])
-        order = np.argsort(packets)
-        return table, packets[order], np.concatenate([ports for _, ports in parts])[order]
 
 
 @dataclass

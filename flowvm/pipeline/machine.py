@@ -23,15 +23,18 @@ from flowvm.packet.batch import PacketBatch
 from flowvm.pipeline import learning
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.ct_columns import tracking_of
-from flowvm.pipeline.engine import Entry, Recorder, Run, TimeoutCut
+from flowvm.pipeline.engine import Run
+from flowvm.pipeline.entry import Entry
 from flowvm.pipeline.learning import Alterations, History
 from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.mac_history import MacHistory
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.reclaim import reclaim
+from flowvm.pipeline.recording import Recorder
 from flowvm.pipeline.refreshes import Refreshed, Refreshes
 from flowvm.pipeline.replacement import idle_cuts, lost_hits
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
+from flowvm.pipeline.run_log import TimeoutCut
 from flowvm.pipeline.state import State
 from flowvm.pipeline.steps import NONE, Steps
 from flowvm.pipeline.subtable import NO_ENTRY

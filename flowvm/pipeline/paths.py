@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from flowvm.arrays import nonzero
 from flowvm.flow import ReservedPort
-from flowvm.pipeline.engine import Run, TimeoutCut
+from flowvm.pipeline.engine import Run
 from flowvm.pipeline.learning import LearnEvents
 from flowvm.pipeline.ragged import Ragged
 from flowvm.pipeline.replacement import cookies_vary, teaching_again
 from flowvm.pipeline.result import Verdict
+from flowvm.pipeline.run_log import TimeoutCut
 from flowvm.pipeline.state import State
 from flowvm.pipeline.subtable import NO_ENTRY, KeyIndex, Mask, bring_together
 

@@ -22,7 +22,7 @@ from flowvm.pipeline.state import State
 from flowvm.pipeline.subtable import bring_together
 
 if TYPE_CHECKING:
-    from flowvm.pipeline.engine import TimeoutCut
+    from flowvm.pipeline.run_log import TimeoutCut
 
 Numbers = NDArray[np.int64]
 
