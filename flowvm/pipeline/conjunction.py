@@ -12,6 +12,7 @@ order of subtables completes first; here, subtables of one priority are in the o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ from flowvm.pipeline.ragged import ranges
 
 if TYPE_CHECKING:
     from flowvm.pipeline.bits import Columns
-    from flowvm.pipeline.program import Program
+    from flowvm.pipeline.learned import LearnedShape
+    from flowvm.pipeline.program import Rules, Shape
+    from flowvm.pipeline.rules import RuleColumns
     from flowvm.pipeline.state import State
 
 _CONJ_ID = np.uint64(0xFFFF_FFFF)
@@ -33,7 +36,7 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, eq=False)
 class Conjunctions:
-    """The clauses of a program.
+    """The clauses of the rules of a program, or of a state that flow mods have changed.
 
     ``shapes`` says of each shape whether rules of it are clauses, ``tables`` is where they are.
     The entries of rule ``r`` are ``starts[r]`` to ``starts[r + 1]`` of the other arrays: the number
@@ -48,18 +51,18 @@ class Conjunctions:
     n_clauses: NDArray[np.int64]
 
     @classmethod
-    def of(cls, program: Program) -> Conjunctions:
-        """Gather the clauses of ``program``."""
+    def of(cls, shapes: Sequence[Shape | LearnedShape], rules: Rules | RuleColumns) -> Conjunctions:
+        """Gather the clauses among ``rules`` of these ``shapes``."""
         positions = [
             [i for i, operation in enumerate(shape.operations) if isinstance(operation, Clause)]
-            for shape in program.shapes
+            for shape in shapes
         ]
-        per_rule = np.array([len(some) for some in positions], np.int64)[program.rules.shape]
+        per_rule = np.array([len(some) for some in positions], np.int64)[rules.shape]
         starts = np.zeros(len(per_rule) + 1, np.int64)
         np.cumsum(per_rule, out=starts[1:])
         total = int(starts[-1])
         found = cls(
-            frozenset(np.unique(program.rules.table[per_rule > 0]).tolist()),
+            frozenset(np.unique(rules.table[per_rule > 0]).tolist()),
             np.array([bool(some) for some in positions], np.bool_),
             starts,
             np.zeros(total, np.uint64),
@@ -67,21 +70,26 @@ class Conjunctions:
             np.zeros(total, np.int64),
         )
         if total:
-            found._fill(program, positions)
+            found._fill(shapes, rules, positions)
         return found
 
-    def _fill(self, program: Program, positions: list[list[int]]) -> None:
-        by_shape = np.argsort(program.rules.shape, kind="stable")
-        ends = np.cumsum(np.bincount(program.rules.shape, minlength=len(positions)))
-        for number, (shape, some) in enumerate(zip(program.shapes, positions, strict=True)):
+    def _fill(
+        self,
+        shapes: Sequence[Shape | LearnedShape],
+        rules: Rules | RuleColumns,
+        positions: list[list[int]],
+    ) -> None:
+        by_shape = np.argsort(rules.shape, kind="stable")
+        ends = np.cumsum(np.bincount(rules.shape, minlength=len(positions)))
+        for number, (shape, some) in enumerate(zip(shapes, positions, strict=True)):
             if not some:
                 continue
-            rules = by_shape[ends[number - 1] if number else 0 : ends[number]]
-            rows = program.rules.row[rules]
+            mine = by_shape[ends[number - 1] if number else 0 : ends[number]]
+            rows = rules.row[mine]
             for offset, position in enumerate(some):
                 clause = shape.operations[position]
                 assert isinstance(clause, Clause)
-                entries = self.starts[rules] + offset
+                entries = self.starts[mine] + offset
                 self.ids[entries] = shape.operands[position][0, rows]
                 self.clauses[entries] = clause.k - 1
                 self.n_clauses[entries] = clause.n
@@ -147,7 +155,7 @@ def find_rules(
 
 def is_clause(state: State, rules: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of ``rules`` (-1 for none) are clauses; a rule learned over one is none any more."""
-    known = state.program.conjunctions.shapes
+    known = state.conjunctions.shapes
     shapes = state.rules.shape[rules]
     clause = known[np.minimum(shapes, len(known) - 1)]
     return np.asarray(clause & (shapes < len(known)) & (rules >= 0), bool)
@@ -185,7 +193,7 @@ def _complete(
     """What packets match by the clauses ``soft``, all of one priority a packet; -1 for nothing."""
     n = len(packets)
     found = np.full(n, -1, np.int64)
-    events = _Events.of(state.program.conjunctions, soft, n)
+    events = _Events.of(state.conjunctions, soft, n)
     while len(events.owner):
         completing = events.completing(n)
         owners = np.flatnonzero(completing >= 0)

@@ -189,7 +189,7 @@ class Machine:
         nor where it matters to more than the packets that hit it.
         """
         program = self.state.program
-        minded = self.state.owns_learned or program.conjunctions.tables
+        minded = self.state.owns_learned or self.state.conjunctions.tables
         horizon = self.state.deadline if minded else NEVER
         if program.shortest_timeout is not None:
             horizon = min(horizon, int(times[0]) + program.shortest_timeout * SECOND)
@@ -426,7 +426,7 @@ class Machine:
         number = altered.index.find(keys)
         rules = consults["rule"][same_table]
         priority = np.where(rules >= 0, self.state.rules.priority[rules], -1)
-        if altered.target.table in self.state.program.conjunctions.tables:
+        if altered.target.table in self.state.conjunctions.tables:
             # There the rule that was found need not be of the priority that made it be found.
             priority[:] = -1
         hit = nonzero((number >= 0) & (priority <= altered.target.priority))

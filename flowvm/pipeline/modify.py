@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.actions.base import Action, Operation, TableCall
+from flowvm.actions.conjunction import Clause
 from flowvm.actions.controller import Controller
 from flowvm.actions.group import Group, ToGroup
 from flowvm.actions.mod import WriteQuietly
@@ -24,9 +25,12 @@ from flowvm.actions.placing import bits_used
 from flowvm.actions.set_field import MoveBits
 from flowvm.actions.vlan import PopTag, PushTag, SetTag
 from flowvm.actions.write import WriteBits, WriteMasked
-from flowvm.fields import PACKET_TYPE_BITS
+from flowvm.columns import VLAN_CFI
+from flowvm.fields import INNER_TCI, OUTER_TCI, PACKET_TYPE_BITS
 from flowvm.flow import Flow, ReservedPort
 from flowvm.flow_mod import Command, FlowMod
+from flowvm.names import Names
+from flowvm.on_the_wire import modern_actions, sent_match
 from flowvm.pipeline.assemble import widened
 from flowvm.pipeline.compile import all_actions, lower, mask_of_words, match_words
 from flowvm.pipeline.edit import Edit
@@ -103,16 +107,25 @@ def apply_flow_mods(state: State, mods: Iterable[FlowMod], protocol: Protocol) -
     Raises FlowModError at the first that cannot be: those before it stand.
     """
     state.rules.own()
-    for mod in mods:
-        _Modifier(state, mod, protocol).apply()
+    clauses_change = False
+    try:
+        for mod in mods:
+            modifier = _Modifier(state, mod, protocol)
+            modifier.apply()
+            clauses_change |= modifier.changes_clauses
+    finally:
+        if clauses_change:
+            state.gather_conjunctions()
 
 
 class _Modifier:
-    """One flow mod on its way into a state."""
+    """One flow mod on its way into a state.
+
+    ``changes_clauses`` tells that a clause of a conjunctive match came or went.
+    """
 
     def __init__(self, state: State, mod: FlowMod, protocol: Protocol) -> None:
         self._state = state
-        self._mod = mod
         self._protocol = protocol
         names = state.program.names
         tlv_map = names.tlv_map.extended(bits_used(mod.match, mod.actions))
@@ -120,6 +133,7 @@ class _Modifier:
             names = replace(names, tlv_map=tlv_map)
             state.program = replace(state.program, names=names)
         try:
+            mod = _as_sent(mod, names, modern=protocol.modern)
             words, missing = match_words(mod.match, names)
             self._lowered = lower(mod.actions, (), names)
             self._table = None if mod.table is None else names.table(mod.table)
@@ -128,11 +142,13 @@ class _Modifier:
             raise FlowModError(f"nothing is known of {error.args[0]!r}") from None
         if missing:
             raise FlowModError(f"matching {', '.join(missing)} is not supported")
+        self._mod = mod
         mask = mask_of_words(words)
         if not words.get(PACKET_TYPE_BITS.column, (0, 0))[0]:
             mask = mask.with_ethernet_implied
         values = {int(column): value for column, (value, _) in words.items()}
         self._wanted = _Wanted(mask, tuple(values[column] for column in mask.columns))
+        self.changes_clauses = False
 
     def apply(self) -> None:
         match self._mod.command:
@@ -359,8 +375,26 @@ class _Modifier:
             flow = edit.flow or (known.flow if known is not None else None)
             state.edits[rule] = edit if flow is None else Edit(edit.actions, flow)
         state.note_deadlines(rules)
+        for shape in (*before, number):
+            self.changes_clauses |= any(map(_is_clause, state.shapes[shape].operations))
         for shape in before:
             state.release(state.shapes[shape].operations)
+
+
+def _as_sent(mod: FlowMod, names: Names, *, modern: bool) -> FlowMod:
+    match = sent_match(mod.match, modern=modern)
+    if not modern:
+        return replace(mod, match=match)
+    words = match_words(match, names)[0]
+    tags = sum(
+        bool(words.get(tci.column, (0, 0))[0] >> tci.shift & VLAN_CFI)
+        for tci in (OUTER_TCI, INNER_TCI)
+    )
+    return replace(mod, match=match, actions=modern_actions(mod.actions, tags))
+
+
+def _is_clause(operation: Operation) -> bool:
+    return isinstance(operation, Clause)
 
 
 def _joined(parts: Iterable[Rules]) -> Rules:

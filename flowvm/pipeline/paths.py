@@ -272,7 +272,7 @@ class PathCache:
         gone[rules] = True
         # A clause of a conjunction decides over what is hit without being hit itself.
         tables = np.unique(state.rules.table[rules])
-        shared = tables[np.isin(tables, list(state.program.conjunctions.tables))]
+        shared = tables[np.isin(tables, list(state.conjunctions.tables))]
         if len(shared):
             gone |= np.isin(state.rules.table, shared)
         through = np.zeros(len(self.paths), bool)

@@ -144,7 +144,7 @@ class Program:
     @cached_property
     def conjunctions(self) -> Conjunctions:
         """The rules that are clauses of conjunctive matches."""
-        return Conjunctions.of(self)
+        return Conjunctions.of(self.shapes, self.rules)
 
     @cached_property
     def wanted(self) -> frozenset[Column]:

@@ -21,13 +21,14 @@ from flowvm.fields import (
     ETH_TYPE_MPLS_MCAST,
     ETH_TYPE_QINQ,
     ETH_TYPE_VLAN,
+    NW_PROTO_BITS,
 )
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT
 from flowvm.packet.keys import count_labels, count_tags
 from flowvm.pipeline.actionset import SavedSets
 from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.noted_hashes import SavedHashes
-from flowvm.pipeline.prerequisites import has_eth_type, value
+from flowvm.pipeline.prerequisites import has_eth_type, is_ip, value
 from flowvm.pipeline.stack import SavedStacks
 
 if TYPE_CHECKING:
@@ -140,6 +141,10 @@ class Reentries:
         run.stop_unsupported(packets[hidden], "recirculation of a packet with several VLAN tags")
         bare = _have_no_labels(run.columns, packets) & ~_have_no_labels(run.original, packets)
         run.stop_unsupported(packets[bare], "recirculation of a packet without the label it had")
+        unwritten = _are_of_protocol_0(run.columns, packets) & _differ(run, packets)
+        run.stop_unsupported(
+            packets[unwritten], "recirculation for a hash of IP protocol 0 with changed headers"
+        )
         layered = run.layers.have_changed(packets)
         run.stop_unsupported(packets[layered], "recirculation for a hash after encap or decap")
         # What the datapath drops it does not take up again; what follows would not happen then.
@@ -241,6 +246,20 @@ def _have_no_labels(columns: Columns, packets: Packets) -> NDArray[np.bool_]:
     """Which of ``packets`` only their type says that they have labels."""
     is_mpls = has_eth_type(columns, packets, ETH_TYPE_MPLS, ETH_TYPE_MPLS_MCAST)
     return np.asarray(is_mpls & (_labels(columns, packets) == 0), bool)
+
+
+def _are_of_protocol_0(columns: Columns, packets: Packets) -> NDArray[np.bool_]:
+    """Which of ``packets`` are of IP, but the datapath does not write into their headers."""
+    return np.asarray(is_ip(columns, packets) & (value(columns, packets, NW_PROTO_BITS) == 0))
+
+
+def _differ(run: Run, packets: Packets) -> NDArray[np.bool_]:
+    """Which of ``packets`` have other network headers by now than they came with."""
+    both = zip(
+        run.columns[Column.NW : Column.MPLS], run.original[Column.NW : Column.MPLS], strict=True
+    )
+    changed = [now[packets] != before[packets] for now, before in both]
+    return np.asarray(np.any(changed, axis=0))
 
 
 def _labels(columns: Columns, packets: Packets) -> NDArray[np.int64]:

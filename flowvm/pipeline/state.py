@@ -13,7 +13,7 @@ from flowvm.clock import NEVER, SECOND
 from flowvm.conntrack.fragments import FragmentStore
 from flowvm.conntrack.table import ConnectionTable
 from flowvm.pipeline.bits import Columns
-from flowvm.pipeline.conjunction import find_rules
+from flowvm.pipeline.conjunction import Conjunctions, find_rules
 from flowvm.pipeline.edit import Edit
 from flowvm.pipeline.emission import PacketInOptions
 from flowvm.pipeline.group_stats import GroupCounters
@@ -57,6 +57,7 @@ class State:
         self.packet_ins: Numbered[PacketInOptions] = Numbered()
         self.contexts: Numbered[bytes] = Numbered()
         self._subtables: dict[int, tuple[Subtable | LearnedSubtable, ...]] = {}
+        self._conjunctions: Conjunctions | None = None
         self._any_dead = False
         self._deadline = int(self.rules.deadlines().min(initial=NEVER))
 
@@ -87,9 +88,21 @@ class State:
         twin.packet_ins = self.packet_ins
         twin.contexts = self.contexts
         twin._subtables = {}
+        twin._conjunctions = self._conjunctions
         twin._any_dead = self._any_dead
         twin._deadline = self._deadline
         return twin
+
+    # -- conjunctive matches --------------------------------------------------------------------
+
+    @property
+    def conjunctions(self) -> Conjunctions:
+        """The rules that are clauses: those of the program, unless others have been gathered."""
+        return self.program.conjunctions if self._conjunctions is None else self._conjunctions
+
+    def gather_conjunctions(self) -> None:
+        """Find out which rules are clauses now."""
+        self._conjunctions = Conjunctions.of(self.shapes, self.rules)
 
     # -- lookup ---------------------------------------------------------------------------------
 
@@ -106,7 +119,7 @@ class State:
 
     def lookup(self, table: int, columns: Columns, packets: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rule of highest priority that each packet matches in ``table``, or -1."""
-        if table in self.program.conjunctions.tables:
+        if table in self.conjunctions.tables:
             return find_rules(self, table, columns, packets)
         best = np.full(len(packets), NO_ENTRY, np.int64)
         best_priority = np.full(len(packets), -1, np.int32)

@@ -25,6 +25,8 @@ from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
 from flowvm.fields import (
     ETH_TYPE_BITS,
+    ETH_TYPE_IP,
+    ETH_TYPE_IPV6,
     ETH_TYPE_QINQ,
     ETH_TYPE_VLAN,
     NW_FRAG_BITS,
@@ -126,6 +128,13 @@ def _has_tag_behind(columns: NDArray[np.uint64]) -> bool:
     tags = int(count_tags(columns[Column.VLAN : Column.VLAN + 1])[0])
     behind = int(columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
     return tags > DEFAULT_VLAN_LIMIT or behind in (ETH_TYPE_VLAN, ETH_TYPE_QINQ)
+
+
+def _is_of_protocol_0(columns: NDArray[np.uint64]) -> bool:
+    """Whether it is a packet of IP into the headers of which the datapath does not write."""
+    word = int(columns[Column.NW])
+    is_ip = word >> ETH_TYPE_BITS.shift & 0xFFFF in (ETH_TYPE_IP, ETH_TYPE_IPV6)
+    return is_ip and not word >> NW_PROTO_BITS.shift & 0xFF
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -446,7 +455,8 @@ class Traveller:
         columns = self._header(self._commit)
         if not self._decoded:
             self._packet_type = int(packet_types_of([columns])[0])
-        anew = (self._translated and self._pretended is None) or _has_tag_behind(columns)
+        anew = self._pretended is None and (self._translated or _is_of_protocol_0(columns))
+        anew |= _has_tag_behind(columns)
         if anew or self._decoded:
             columns[Column.ETH_SRC :] = packet_columns(self._frame, self._packet_type)
         columns[Column.ACTSET_OUTPUT] = ReservedPort.UNSET

@@ -26,20 +26,25 @@ _PORTS = {"LOCAL": LOCAL, **PORT_NAMES}
 _BRIDGE = tuple(PortSettings(name, (number,)) for name, number in _PORTS.items())
 
 
-def predict(dump: str, case: Case, exercised: Exercised) -> tuple[Seen, Result]:
-    """What flowvm makes of ``case``, from the dump of it as loaded; and what that exercises."""
+def switch_of(dump: str, case: Case) -> Switch:
+    """The switch of which that is the dump, with the groups and meters of ``case``."""
     groups = tuple(map(parse_group, case.groups))
     meters = parse_meters("\n".join(case.meters))
-    switch = Switch(parse_dump(dump).flows, PORT_NAMES, groups, meters, _BRIDGE, tlv_map=TLV_MAP)
+    return Switch(parse_dump(dump).flows, PORT_NAMES, groups, meters, _BRIDGE, tlv_map=TLV_MAP)
+
+
+def predict(dump: str, case: Case, exercised: Exercised) -> tuple[Seen, Result]:
+    """What flowvm makes of ``case``, from the dump of it as loaded; and what that exercises."""
+    switch = switch_of(dump, case)
     twin = switch.copy()
     result = switch.run(batch_of(case.packets))
     seen = Seen(dump)
     for number, packet in enumerate(case.packets):
-        emitted, packet_ins = _left(result, number)
+        emitted, packet_ins = left_by(result, number)
         recorder = Recorder(twin.state, exercised)
         alone = twin.run(batch_of([packet]), recorder)
-        if _left(alone, 0) != (emitted, packet_ins):
-            raise DifferenceError(f"packet {number} alone: {_left(alone, 0)}\n{case}")
+        if left_by(alone, 0) != (emitted, packet_ins):
+            raise DifferenceError(f"packet {number} alone: {left_by(alone, 0)}\n{case}")
         seen.emitted.append(emitted)
         seen.packet_ins.append(packet_ins)
         seen.paths.append(_path(recorder))
@@ -61,7 +66,7 @@ def predict(dump: str, case: Case, exercised: Exercised) -> tuple[Seen, Result]:
     return seen, result
 
 
-def _left(result: Result, packet: int) -> tuple[list[tuple[int, str]], list[PacketIn]]:
+def left_by(result: Result, packet: int) -> tuple[list[tuple[int, str]], list[PacketIn]]:
     """The frames that leave for a packet, and what the controllers with ID 0 are sent."""
     emissions = result.emissions
     frames, packet_ins = [], []

@@ -38,20 +38,29 @@ class Seen:
 # -- Open vSwitch -----------------------------------------------------------------------------
 
 
+def load(bridge: Bridge, case: Case, tun_metadata: bool) -> str:
+    """What Open vSwitch dumps when it has nothing but ``case``; with a TLV map if there is need.
+
+    Raises OracleRefusedError if it does not load.
+    """
+    bridge.reset()
+    if tun_metadata:
+        bridge.add_tlv_map(str(TLV_MAP))
+    bridge.add_meters("\n".join(case.meters))
+    if case.groups:
+        bridge.ofctl("add-groups", "-", "-O", VERSIONS["1.5"], text="\n".join(case.groups))
+    version = VERSIONS[case.openflow]
+    bridge.ofctl("add-flows", "-", "-O", version, text="\n".join(case.flows))
+    return bridge.dump_flows(version)
+
+
 def observe(bridge: Bridge, blank: Bridge, case: Case) -> Seen:
     """What Open vSwitch makes of ``case``. Raises OracleRefusedError if it does not load.
 
     ``blank`` is a bridge without flows: its traces tell how a frame is read, and no more.
     """
     version = VERSIONS[case.openflow]
-    bridge.reset()
-    if "tun_metadata" in "".join(case.flows).lower():
-        bridge.add_tlv_map(str(TLV_MAP))
-    bridge.add_meters("\n".join(case.meters))
-    if case.groups:
-        bridge.ofctl("add-groups", "-", "-O", VERSIONS["1.5"], text="\n".join(case.groups))
-    bridge.ofctl("add-flows", "-", "-O", version, text="\n".join(case.flows))
-    seen = Seen(bridge.dump_flows(version))
+    seen = Seen(load(bridge, case, "tun_metadata" in "".join(case.flows).lower()))
     now = 0
     # Without a packet a learn action does not run, so that its result is not known either.
     traced = case.traced and "result_dst" not in seen.loaded

@@ -214,6 +214,31 @@ def test_what_is_learned_goes_with_its_teacher(bridge: Bridge) -> None:
         both.agree()
 
 
+CLAUSES = """\
+cookie=0x1,priority=5,in_port=1,actions=conjunction(7,1/2)
+cookie=0x2,priority=5,dl_type=0x88b5,actions=conjunction(7,2/2)
+cookie=0x3,conj_id=7,actions=output:3
+"""
+
+
+@pytest.mark.parametrize("openflow", VERSIONS)
+def test_clauses_come_and_go(bridge: Bridge, openflow: str) -> None:
+    """Flows that become clauses of a conjunctive match, are clauses, and are none any more."""
+    both = Both(bridge, "priority=5,in_port=2,actions=output:4\npriority=1,actions=output:5\n")
+    for command, text in (
+        (Command.ADD, CLAUSES),
+        (Command.MODIFY_STRICT, "priority=5,in_port=2,actions=conjunction(7,1/2)\n"),
+        (Command.ADD, "priority=5,in_port=1,actions=conjunction(7,1/2)\n"),
+        (Command.MODIFY_STRICT, "priority=5,in_port=1,actions=output:2\n"),
+        (Command.DELETE_STRICT, "priority=5,dl_type=0x88b5\n"),
+        (Command.MODIFY, "actions=conjunction(7,1/2)\n"),
+    ):
+        assert both.apply(text, command, openflow)
+        both.send(1, 2, 3)
+        both.wait(1)
+        both.agree()
+
+
 # Each with its priority: what flows of equal priority do that overlap, nobody says.
 PRIORITIES = {
     "in_port=1": 10,
