@@ -34,7 +34,6 @@ from .predicted import N_PORTS, predict
 from .seen import DifferenceError, Seen, differences, observe
 
 Item = TypeVar("Item")
-_ATTEMPTS = 3
 
 
 class Fuzzer:
@@ -60,25 +59,9 @@ class Fuzzer:
     def check(self, case: Case) -> None:
         """Raise DifferenceError if the two disagree on ``case``."""
         self.counts["cases"] += 1
-        last = _ATTEMPTS if self._owned else 2
-        for attempt in range(1, last + 1):
-            theirs = self._ask(case)
-            if theirs is None:
-                return
-            try:
-                self._compare(case, theirs)
-            except DifferenceError as error:
-                # Open vSwitch may, very rarely, differ from itself: it is asked again. Fragments
-                # that it holds cannot be taken from it but by starting it anew; and one that has
-                # just been started may count a packet of the first table in a meter of another.
-                if attempt == last:
-                    raise
-                print(f"attempt {attempt}: {error}", file=sys.stderr)
-                if attempt == 1 and self._owned:
-                    self._restart()
-            else:
-                self.counts["unsteady"] += attempt > 1
-                return
+        theirs = self._ask(case)
+        if theirs is not None:
+            self._compare(case, theirs)
 
     def _ask(self, case: Case) -> Seen | None:
         try:
@@ -93,12 +76,9 @@ class Fuzzer:
             print(f"Open vSwitch ended ({error}) on\n{case}", file=sys.stderr)
             if not self._owned:
                 raise
-            self._restart()
+            self.switch.restart()
+            self._blank = blank_bridge(self.switch)
             return None
-
-    def _restart(self) -> None:
-        self.switch.restart()
-        self._blank = blank_bridge(self.switch)
 
     def _compare(self, case: Case, theirs: Seen) -> None:
         exercised = Exercised()
