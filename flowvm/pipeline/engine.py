@@ -170,6 +170,7 @@ class Run:
 
         Those that froze take theirs with them.
         """
+        place = self.table[packets], self.rule[packets]
         if len(self.reentries):
             self.reentries.settle(packets)
         everyone, packets = packets, packets[~self.freezer.froze(packets)]
@@ -193,6 +194,8 @@ class Run:
         if len(again):
             self.execute_action_sets(again)
         self.freezer.finish(everyone)
+        # If that was for a copy, the packet itself goes on where it is.
+        self.table[everyone], self.rule[everyone] = place
 
     def call(self, table: int | None, packets: Packets, ports: NDArray[np.uint64]) -> None:
         """Look ``packets`` up in ``table`` (None: where they are) and come back when done.
