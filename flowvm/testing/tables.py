@@ -172,7 +172,9 @@ def choose_table(
         beyond = choose.one(numbers[1:])
         for word in ("ip", "ipv6")[: choose.number(1, 2)]:
             trackers[len(planned)] = beyond
-            planned.append((0, _priority(choose, 0, priorities), _of_protocol(word), None))
+            # Mostly above the others, or few packets were tracked.
+            highest = 65535 if choose.percent(70) else None
+            planned.append((0, _priority(choose, 0, priorities, highest), _of_protocol(word), None))
         for _ in range(choose.number(2, 4)):
             match = _of_protocol(choose.one(_TRACKABLE))
             match = Match((*choose_tracked_terms(choose, Kind.of(match)), *match.terms))
@@ -215,9 +217,14 @@ def choose_table(
     return found
 
 
-def _priority(choose: Choices, table: int, taken: dict[tuple[int, int], None]) -> int:
-    """A priority that no other flow of the table has; it is ``taken`` from now on."""
-    priority = choose.one((32768, 1, 2, 10, 100, 65535, 0))
+def _priority(
+    choose: Choices, table: int, taken: dict[tuple[int, int], None], wanted: int | None = None
+) -> int:
+    """A priority that no other flow of the table has; it is ``taken`` from now on.
+
+    ``wanted``, or the next one that is free.
+    """
+    priority = choose.one((32768, 1, 2, 10, 100, 65535, 0)) if wanted is None else wanted
     while (table, priority) in taken:
         priority -= 1 if priority > 200 else -1
     taken[table, priority] = None

@@ -20,6 +20,7 @@ from flowvm.testing.values import IPV4S, IPV6S, TLV_MAP, TRACKED, mask_for, valu
 NEW, EST, REL, RPL, INV, TRK, SNAT, DNAT = (1 << bit for bit in range(8))
 
 _STATES = (
+    *((TRK | NEW, TRK | NEW), (TRK, TRK | INV)) * 4,  # what first packets have
     (TRK, TRK),
     (0, TRK),
     (TRK | NEW, TRK | NEW),
@@ -56,7 +57,7 @@ def choose_tracked_terms(choose: Choices, kind: Kind) -> list[MatchTerm]:
             if row.name.startswith((version, "ct_nw_proto"))
             or (kind.has_ports and row.name.startswith("ct_tp"))
         ]
-    if choose.percent(55):
+    if choose.percent(70):
         for row in choose.some(rows, 1, 2):
             terms.append(_term(choose, row, kind))
     return terms
@@ -67,7 +68,7 @@ def _term(choose: Choices, row: Field, kind: Kind) -> FieldMatch:
     value = value_of(choose, row, ())
     if row.name == "ct_nw_proto" and kind.nw_proto:
         value = kind.nw_proto
-    if row.maskable and row.prerequisite.name == "CT" and choose.percent(60):
+    if row.maskable and row.prerequisite.name == "CT" and choose.percent(80):
         # Wide, or hardly a packet that gets here would have it.
         mask = 0b11 << row.width - 2 if choose.percent(50) else 1
     return FieldMatch(row, value & mask, mask, row.name)
