@@ -28,7 +28,7 @@ from flowvm.actions.write import (
     write_field,
     write_subfield,
 )
-from flowvm.fields import Field, Format, field
+from flowvm.fields import TUN_METADATA_WIDTH, Field, Format, field
 from flowvm.pipeline.bits import ONES, split
 from flowvm.pipeline.prerequisites import holds, needs, union
 from flowvm.port_numbers import openflow11
@@ -226,7 +226,7 @@ class MoveBits(Operation):
 
 
 def make_load(item: Item) -> Load:
-    value = parse_number(item.argument("a number"), 128)
+    value = parse_number(item.argument("a number"), TUN_METADATA_WIDTH)
     destination = _writable(item.destination())
     if value >> destination.width:
         raise WordError(

@@ -80,6 +80,10 @@ TYPED: list[tuple[str, Action]] = [
     ("mod_dl_src:0:1:2:3:4:5", ModField("mod_dl_src", 0x000102030405)),
     ("dec_ttl(1)", DecTtl((1,))),
     ("load:017->reg1", Load(15, whole("reg1"))),
+    (
+        "load:0x1ffffffffffffffffffffffffffffffffffff->tun_metadata5",
+        Load((1 << 145) - 1, whole("tun_metadata5")),
+    ),
     ("move:reg0->reg1", Move(whole("reg0"), whole("reg1"))),
     ("set_field:1.2.3.4/8->nw_src", SetField(field("ip_src"), 1 << 24, 0xFF000000, "nw_src")),
     ("set_field:1->vlan_pcp", SetField(field("vlan_pcp"), 1, None, "vlan_pcp")),
