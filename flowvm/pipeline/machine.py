@@ -25,20 +25,22 @@ from flowvm.pipeline.bits import Columns
 from flowvm.pipeline.ct_columns import tracking_of
 from flowvm.pipeline.engine import Run
 from flowvm.pipeline.entry import Entry
+from flowvm.pipeline.expiry import before_outlived, cut_timeouts, until
 from flowvm.pipeline.learning import Alterations, History
 from flowvm.pipeline.legs import Journal, Leg, offsets_of
 from flowvm.pipeline.mac_history import MacHistory
+from flowvm.pipeline.misled import first_misled, misleading
 from flowvm.pipeline.paths import PathCache, Paths
 from flowvm.pipeline.reclaim import reclaim
 from flowvm.pipeline.recording import Recorder
 from flowvm.pipeline.refreshes import Refreshed, Refreshes
 from flowvm.pipeline.replacement import idle_cuts, lost_hits
 from flowvm.pipeline.result import ETHERNET_HEADER, Result, Stretch
-from flowvm.pipeline.run_log import TimeoutCut
 from flowvm.pipeline.state import State
 from flowvm.pipeline.steps import NONE, Steps
 from flowvm.pipeline.subtable import NO_ENTRY
-from flowvm.pipeline.travel import World
+from flowvm.pipeline.travel import travel
+from flowvm.pipeline.world import World
 
 MAX_CHUNK = 32_768
 MILLISECOND = 1_000_000
@@ -153,7 +155,7 @@ class Machine:
                 good = self._settle(steps) if self._settles else n_translated
                 stretches.append(Stretch(first + at, paths, path_of[:good]))
             else:
-                path_of = path_of[: _until(times[part], self.state.deadline)]
+                path_of = path_of[: until(times[part], self.state.deadline)]
                 stretch = self._travel(batch, first + at, path_of, _Guide(self, paths, recorder))
                 good = len(stretch.path_of)
                 stretches.append(stretch)
@@ -195,48 +197,7 @@ class Machine:
             horizon = min(horizon, int(times[0]) + program.shortest_timeout * SECOND)
         if self.state.macs is not None:
             horizon = min(horizon, self.state.macs.horizon(int(times[0]) // SECOND) * SECOND - 1)
-        return _until(times, horizon)
-
-    def _before_outlived(self, steps: Steps, good: int) -> int:
-        """How many of the first packets come before one that needs a rule whose time is over."""
-        state = self.state
-        now = int(steps.times[good - 1])
-        cut, until = self._cut_short(steps, good)
-        if now <= min(state.deadline, int(until.min(initial=NEVER))):
-            return good
-        deadlines = state.rules.deadlines()
-        np.minimum.at(deadlines, cut, until)
-        ends = np.full(len(steps.paths), NEVER)
-        hits = steps.paths.hits
-        np.minimum.at(ends, hits.owner_of_entries(), deadlines[hits["rule"]])
-        for events in steps.paths.learned:
-            rules = state.find_exactly(events.template.target, events.keys)
-            known = nonzero(rules >= 0)
-            np.minimum.at(ends, events.packets[known], deadlines[rules[known]])
-        # Nothing more goes at the instant that the clock shows.
-        np.maximum(ends, state.now, out=ends)
-        late = nonzero(steps.times[:good] > ends[steps.path_of[:good]])
-        return int(late[0]) if len(late) else good
-
-    def _cut_short(self, steps: Steps, good: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rules whose timeouts the first ``good`` packets shorten, and when they may end then.
-
-        That is not before the packet that does so.
-        """
-        rules = self.state.rules
-        found, ends = [NONE], [NONE]
-        for cut in steps.paths.cuts:
-            tally = steps.tally(good)
-            taken = tally.members[cut.packets] > 0
-            some, since = cut.rules[taken], steps.times[tally.first[cut.packets[taken]]]
-            idle, hard = rules.shorter_timeouts(some, cut.idle_timeout, cut.hard_timeout)
-            end = np.minimum(
-                np.where(idle > 0, since + idle * SECOND, NEVER),
-                np.where(hard > 0, rules.modified[some] + hard * SECOND, NEVER),
-            )
-            found.append(some)
-            ends.append(np.maximum(since, end))
-        return np.concatenate(found), np.concatenate(ends)
+        return until(times, horizon)
 
     def _paths(
         self,
@@ -341,7 +302,7 @@ class Machine:
             )
             guide.time, world.now = time, time // MILLISECOND
             guide.account(path, counted[packet])
-            world.travel(leg)
+            travel(world, leg)
             good += 1
             if guide.has_changed:
                 break
@@ -354,7 +315,7 @@ class Machine:
         Returns how many.
         """
         state = self.state
-        good = steps.until_again(self._before_outlived(steps, steps.before_volatile()))
+        good = steps.until_again(before_outlived(state, steps, steps.before_volatile()))
         seen: MacHistory | None = None
         if state.macs is not None:
             seen = MacHistory.of(state.macs, steps.paths, steps.path_of[:good])
@@ -373,7 +334,7 @@ class Machine:
             altered = learning.alterations(histories)
             whole = good
             for alteration in altered:
-                good = min(good, self._first_misled(steps, alteration, good))
+                good = min(good, first_misled(state, steps, alteration, good))
             if good < whole:
                 histories = self._histories(steps, good)
                 altered = learning.alterations(histories)
@@ -396,14 +357,14 @@ class Machine:
                 cache.drop_consulting(macs)
         now = int(steps.times[good - 1])
         for cut, without_effect in zip(cuts, idle, strict=True):
-            self._cut_timeouts(steps, good, cut, without_effect, at_end=False)
+            cut_timeouts(state, steps, good, cut, without_effect, at_end=False)
         for alteration in altered:
             self._forget(alteration)
         if self._cache.paths is not None and any_of(self._cache.paths.volatile):
             self._cache.drop(self._cache.paths.volatile)
         self.advance(now)
         for cut, without_effect in zip(cuts, idle, strict=True):
-            self._cut_timeouts(steps, good, cut, without_effect, at_end=True)
+            cut_timeouts(state, steps, good, cut, without_effect, at_end=True)
         return good
 
     def _histories(self, steps: Steps, good: int) -> list[History]:
@@ -413,76 +374,14 @@ class Machine:
             histories = learning.histories_of(self.state, steps.every_event(good))
         return histories
 
-    def _misleading(self, paths: Paths, altered: Alterations) -> tuple[NDArray[np.int64], ...]:
-        """The paths with a lookup that ``altered`` changes, and since which packet."""
-        consults = paths.consults
-        same_table = nonzero(consults["table"] == altered.target.table)
-        if not len(same_table):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        rows = np.searchsorted(
-            np.array(self.state.program.learnable_columns), altered.target.mask.columns
-        )
-        keys = consults["key"][rows[:, None], same_table] & altered.target.mask.array
-        number = altered.index.find(keys)
-        rules = consults["rule"][same_table]
-        priority = np.where(rules >= 0, self.state.rules.priority[rules], -1)
-        if altered.target.table in self.state.conjunctions.tables:
-            # There the rule that was found need not be of the priority that made it be found.
-            priority[:] = -1
-        hit = nonzero((number >= 0) & (priority <= altered.target.priority))
-        return consults.owner_of_entries()[same_table[hit]], altered.since[number[hit]]
-
-    def _first_misled(self, steps: Steps, altered: Alterations, good: int) -> int:
-        """The first packet that comes after an alteration its lookups should have seen."""
-        paths, since = self._misleading(steps.paths, altered)
-        if not len(paths):
-            return good
-        after = np.full(len(steps.paths), len(steps.path_of), np.int64)
-        np.minimum.at(after, paths, since)
-        misled = nonzero(np.arange(good) > after[steps.path_of[:good]])
-        return int(misled[0]) if len(misled) else good
-
     def _forget(self, altered: Alterations) -> None:
         """Forget the paths that would be different now."""
         for cache in self._caches.values():
             if cache.paths is not None:
-                paths, _ = self._misleading(cache.paths, altered)
+                paths, _ = misleading(self.state, cache.paths, altered)
                 gone = np.zeros(len(cache.paths), bool)
                 gone[paths] = True
                 cache.drop(gone)
-
-    def _cut_timeouts(
-        self,
-        steps: Steps,
-        good: int,
-        cut: TimeoutCut,
-        without_effect: NDArray[np.bool_],
-        *,
-        at_end: bool,
-    ) -> None:
-        """Shorten the timeouts of rules because of packets of the last instant, or those before."""
-        rules, tally = self.state.rules, steps.tally(good)
-        taken = (tally.members[cut.packets] > 0) & ~without_effect
-        taken &= (steps.times[tally.first[cut.packets]] == steps.times[good - 1]) == at_end
-        mine = cut.rules[taken]
-        if not len(mine):
-            return
-        rules.own("idle_timeout", "hard_timeout")
-        for column, seconds in zip(
-            (rules.idle_timeout, rules.hard_timeout),
-            rules.shorter_timeouts(mine, cut.idle_timeout, cut.hard_timeout),
-            strict=True,
-        ):
-            column[mine[seconds > 0]] = seconds[seconds > 0]
-        self.state.note_deadlines(mine)
-
-
-def _until(times: NDArray[np.int64], horizon: int) -> int:
-    """How many packets come up to ``horizon``; those of the first instant do in any case.
-
-    By then everything that is over is gone, but for what packets of that instant end.
-    """
-    return int(np.searchsorted(times, max(horizon, int(times[0])), side="right"))
 
 
 def _before_steps(paths: Paths, path_of: NDArray[np.int64]) -> int:

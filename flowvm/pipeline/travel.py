@@ -8,20 +8,16 @@ the packet goes on with a translation of its own, before the rest of the first o
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvm.columns import Column
 from flowvm.conntrack.extract import Datagram
-from flowvm.conntrack.fragments import BATCH, Assembly, Fragment, FragmentStore
+from flowvm.conntrack.fragments import BATCH, Assembly, Fragment
 from flowvm.conntrack.nat import Translation, UnpredictableError
 from flowvm.conntrack.request import Request, Tracking
-from flowvm.conntrack.table import ConnectionTable
 from flowvm.conntrack.tracker import track
 from flowvm.fields import (
     ETH_TYPE_BITS,
@@ -44,15 +40,12 @@ from flowvm.pipeline.ct_columns import set_tracking
 from flowvm.pipeline.emission import UNLIMITED
 from flowvm.pipeline.joining import fragment_context, share_headers
 from flowvm.pipeline.legs import (
-    Journal,
     Leg,
     Offsets,
     Resumption,
     offsets_of,
     packet_types_of,
 )
-from flowvm.pipeline.metering import MeterTable
-from flowvm.pipeline.paths import Paths
 from flowvm.pipeline.pretence import pretend, pretended_translation
 from flowvm.pipeline.recirculation import (
     MAX_RECIRCULATIONS,
@@ -62,9 +55,8 @@ from flowvm.pipeline.recirculation import (
     Condition,
     DatapathStep,
     EndOfBranch,
-    Frozen,
-    Numbered,
 )
+from flowvm.pipeline.world import World
 
 _NO_COMMIT = -1
 _DP_HASH = (1 << 32) - 1
@@ -78,49 +70,21 @@ _AFTER_FORKS = 1 << 32
 _REWRITTEN = "rewriting of fragments together with a packet of other headers"
 
 
-class Guide(Protocol):
-    """Knows the paths."""
+def travel(world: World, leg: Leg) -> None:
+    """Take ``leg``, whose path is known, and all that follows from it, to the end."""
+    Traveller(world, leg).go()
+    while world.waiting:
+        leg, request = world.waiting.popleft()
+        assert world.ct_next is not None
+        pretend(leg, request, world.ct_next.popleft() if world.ct_next else None)
+        _resume(world, leg)
 
-    @property
-    def paths(self) -> Paths: ...
 
-    def take(self, leg: Leg) -> int:
-        """The path of ``leg``, which it takes at once."""
-
-
-@dataclass(eq=False)
-class World:
-    """What packets on their way share: the clock (ms), the connections, the steps."""
-
-    guide: Guide
-    journal: Journal
-    connections: ConnectionTable
-    fragments: FragmentStore
-    steps: Numbered[DatapathStep]
-    frozen: Numbered[Frozen]
-    written: Sequence[tuple[int, int]]
-    contexts: Numbered[bytes]
-    now: int = 0
-    meters: MeterTable | None = None
-    ct_next: deque[int] | None = None
-    """States that connections are given in turn, instead of those of the table."""
-
-    waiting: deque[tuple[Leg, Request]] = field(default_factory=deque)
-
-    def travel(self, leg: Leg) -> None:
-        """Take ``leg``, whose path is known, and all that follows from it, to the end."""
-        Traveller(self, leg).go()
-        while self.waiting:
-            leg, request = self.waiting.popleft()
-            assert self.ct_next is not None
-            pretend(leg, request, self.ct_next.popleft() if self.ct_next else None)
-            self.resume(leg)
-
-    def resume(self, leg: Leg) -> None:
-        """Take a leg that goes on to its end."""
-        leg.path = self.guide.take(leg)
-        self.journal.legs.append(leg)
-        Traveller(self, leg).go()
+def _resume(world: World, leg: Leg) -> None:
+    """Take a leg that goes on to its end."""
+    leg.path = world.guide.take(leg)
+    world.journal.legs.append(leg)
+    Traveller(world, leg).go()
 
 
 def _has_tag_behind(columns: NDArray[np.uint64]) -> bool:
@@ -478,7 +442,7 @@ class Traveller:
         set_tracking(columns, Tracking() if self._forgotten else self.tracking)
         self._decoded = self._forgotten = False
         if self._pretended is None:
-            world.resume(copy)
+            _resume(world, copy)
         else:
             world.waiting.append((copy, self._pretended))
 
