@@ -140,7 +140,7 @@ def check(bridge: Bridge, seed: int) -> str:
         if packet.time > now:
             bridge.warp((packet.time - now) // MILLISECOND)
             now = packet.time
-        switch.state.advance(now)
+        switch.advance(now)
         for command, text in random_changes(dice, (*case.flows, *other.flows)):
             name, *strict = OPTIONS[command]
             try:

@@ -57,7 +57,7 @@ def predict(dump: str, case: Case, exercised: Exercised) -> tuple[Seen, Result]:
     last = case.packets[-1].time if case.packets else 0
     dumps = []
     for one in (switch, twin):
-        one.state.advance(last + case.pause * MILLISECOND)
+        one.advance(last + case.pause * MILLISECOND)
         dumps.append("\n".join(map(str, one.flows())))
     # The batch law, for all that OVS is asked about.
     if dumps[0] != dumps[1]:

@@ -83,7 +83,7 @@ class Both:
     def wait(self, seconds: int) -> None:
         self.bridge.warp(1000 * seconds)
         self._milliseconds += 1000 * seconds
-        self.switch.state.advance(self._milliseconds * 10**6)
+        self.switch.advance(self._milliseconds * 10**6)
 
     def apply(self, text: str, command: Command, openflow: str, *, bundle: bool = False) -> bool:
         """Do ``text`` to both; whether they took it, which must be the same of both."""

@@ -58,7 +58,7 @@ class Both:
 
     def learned(self) -> list[str]:
         """The learned flows, which are the same in both dumps, as is everything else."""
-        self.switch.state.advance(self.now * MILLISECOND)
+        self.switch.advance(self.now * MILLISECOND)
         ours = sorted(map(str, self.switch.flows()))
         theirs = self.bridge.dump_flows().splitlines()[1:]
         assert ours == sorted(theirs)

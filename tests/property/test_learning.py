@@ -92,7 +92,7 @@ class LearningSwitch(RuleBasedStateMachine):
     @rule(wait=st.sampled_from((1, 999, 1000, IDLE - 1, IDLE, IDLE + 1, HARD, HARD + 1)))
     def wait(self, wait: int) -> None:
         self.now += wait
-        self.switch.state.advance(self.now * MILLISECOND)
+        self.switch.advance(self.now * MILLISECOND)
         self.forget()
 
     @precondition(lambda self: self.entries)
@@ -101,7 +101,7 @@ class LearningSwitch(RuleBasedStateMachine):
         """A flow is there when its time is up, and is gone a millisecond later."""
         entry = self.entries[data.draw(st.sampled_from(sorted(self.entries)))]
         self.now = min(entry.modified + HARD, entry.used + IDLE)
-        self.switch.state.advance(self.now * MILLISECOND)
+        self.switch.advance(self.now * MILLISECOND)
         self.forget()
         assert entry in self.entries.values()
 
