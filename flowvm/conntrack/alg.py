@@ -30,10 +30,14 @@ _MOST_BEHIND = 255
 """What stands behind an address that is replaced, Open vSwitch counts in 8 bits."""
 
 
-def protocol_of(datagram: Datagram, helper: str) -> str:
+Ports = tuple[int, int]
+
+
+def protocol_of(datagram: Datagram, helper: str, ports: Ports) -> str:
     """The ALG whose control connection the packet belongs to (``get_alg_ctl_type``), or ``""``.
 
-    With a helper given, any port will do.
+    With a helper given, the control port is that of ``ports`` (source and destination), which the
+    packet had when the datapath took it up.
     """
     frame, l3, l4 = datagram.frame, datagram.l3, datagram.l4
     if l3 < 0 or l4 < 0 or l4 + 4 > len(frame):
@@ -41,9 +45,12 @@ def protocol_of(datagram: Datagram, helper: str) -> str:
     protocol = frame[l3 + 9] if datagram.eth_type == ETH_TYPE_IP else frame[l3 + 6]
     source = int.from_bytes(frame[l4 : l4 + 2], "big")
     destination = int.from_bytes(frame[l4 + 2 : l4 + 4], "big")
-    if protocol == UDP and (destination == _TFTP_PORT or helper == TFTP):
+    came_from, came_to = ports
+    if protocol == UDP and destination == (came_to if helper == TFTP and came_to else _TFTP_PORT):
         return TFTP
-    if protocol == TCP and (_FTP_PORT in (source, destination) or helper == FTP):
+    from_port = came_from if helper == FTP and came_from and not came_to else _FTP_PORT
+    to_port = came_to if helper == FTP and came_to else _FTP_PORT
+    if protocol == TCP and (source == from_port or destination == to_port):
         return FTP
     return ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowvm.conntrack import nat
-from flowvm.conntrack.alg import FTP, ControlPacket, expected_reply, protocol_of
+from flowvm.conntrack.alg import FTP, ControlPacket, Ports, expected_reply, protocol_of
 from flowvm.conntrack.extract import (
     ECHO_REQUEST,
     ECHO_REQUEST6,
@@ -51,9 +51,16 @@ _ICMP_REQUESTS = frozenset({ECHO_REQUEST, TIMESTAMP, INFORMATION})
 
 
 def track(
-    table: ConnectionTable, datagram: Datagram, tracking: Tracking, request: Request, now: int
+    table: ConnectionTable,
+    datagram: Datagram,
+    tracking: Tracking,
+    request: Request,
+    now: int,
+    ports: Ports,
 ) -> Translation | None:
     """Send a packet through; ``tracking`` changes, and the result is what NAT makes of it.
+
+    ``ports`` are those with which the datapath took it up, 0 if it found none.
 
     Raises UnpredictableError where Open vSwitch's answer cannot be told; the table has not changed
     then.
@@ -63,7 +70,7 @@ def track(
         _describe(tracking, request.zone, None, None)
         return None
     known = tracking.connection
-    protocol = protocol_of(datagram, request.helper)
+    protocol = protocol_of(datagram, request.helper, ports)
     if known is not None and known.key.zone == request.zone and not request.force and not protocol:
         return _track_known(known, tracking, request)
     facts = extract(datagram, request.zone)

@@ -28,6 +28,8 @@ from flowvm.fields import (
     NW_FRAG_BITS,
     NW_PROTO_BITS,
     PACKET_TYPE_BITS,
+    TP_DST_BITS,
+    TP_SRC_BITS,
 )
 from flowvm.flow import ReservedPort
 from flowvm.packet.decode import DEFAULT_VLAN_LIMIT, ETH_HEADER
@@ -230,7 +232,7 @@ class Traveller:
         if held is not None:
             self._hold(held, request)
             return
-        translation = track(world.connections, datagram, self.tracking, request, now)
+        translation = track(world.connections, datagram, self.tracking, request, now, self._ports())
         if translation is not None:
             self._translate(translation)
 
@@ -242,7 +244,7 @@ class Traveller:
         if whole is None:
             return
         tracking = assembly.fragments[0].tracking.copy()
-        translation = track(world.connections, whole, tracking, request, world.now)
+        translation = track(world.connections, whole, tracking, request, world.now, self._ports())
         if translation is not None:
             if translation.control is not None:
                 raise UnpredictableError("FTP in fragments with nat")
@@ -320,6 +322,11 @@ class Traveller:
             l4 = NOWHERE
         eth_type = int(leg.columns[ETH_TYPE_BITS.column]) >> ETH_TYPE_BITS.shift & 0xFFFF
         return Datagram(frame, eth_type, l3, l4, len(frame) - padding)
+
+    def _ports(self) -> tuple[int, int]:
+        """The ports that the datapath found when it took the packet up."""
+        word = int(self._leg.columns[Column.TP])
+        return word >> TP_SRC_BITS.shift & 0xFFFF, word >> TP_DST_BITS.shift & 0xFFFF
 
     def _offsets(self, frame: bytes) -> Offsets:
         """Where the headers of ``frame`` are.

@@ -29,6 +29,8 @@ from flowvm.text.values import parse_ipv4
 COMMIT = Request(commit=True)
 LOOK = Request()
 NAT_HERE = parse_ipv4("10.1.1.1")
+NO_PORTS = (0, 0)
+"""Only helpers go by them."""
 
 
 def datagram(packet: Packet) -> Datagram:
@@ -48,7 +50,7 @@ def reply(payload: Packet, destination: str = "10.0.0.1") -> Datagram:
 def state(table: ConnectionTable, packet: Datagram, asked: Request = LOOK, now: int = 0) -> int:
     """The flags of a packet after one ct action."""
     tracking = Tracking()
-    track(table, packet, tracking, asked, now)
+    track(table, packet, tracking, asked, now, NO_PORTS)
     return tracking.state
 
 
@@ -90,7 +92,7 @@ def test_mark_and_label_are_kept_and_set_bit_by_bit() -> None:
     state(table, request(ASK), first)
     state(table, request(ASK), Request(mark=Masked(0x10, 0xF0)))
     tracking = Tracking()
-    track(table, reply(ANSWER), tracking, LOOK, 0)
+    track(table, reply(ANSWER), tracking, LOOK, 0, NO_PORTS)
     assert (tracking.mark, tracking.label) == (0x1B, 1 << 100)
     assert dump(table)[0].endswith(f",mark=27,labels={1 << 100:#x}")
 
@@ -172,13 +174,13 @@ def test_source_nat_translates_and_translates_back() -> None:
     """Address and port of the first packet; the reply to them gets the original ones."""
     table = ConnectionTable()
     tracking = Tracking()
-    there = track(table, request(ASK), tracking, nat(SOURCE, (7, 7)), 0)
+    there = track(table, request(ASK), tracking, nat(SOURCE, (7, 7)), 0, NO_PORTS)
     assert there is not None
     assert (there.source, there.destination, there.ports) == (NAT_HERE, None, (7, 53))
     assert tracking.state == NEW | TRACKED | SOURCE_NAT
     answer = reply(UDP(sport=53, dport=7) / b"!", "10.1.1.1")
     back_again = Tracking()
-    back = track(table, answer, back_again, Request(nat=NatRequest()), 0)
+    back = track(table, answer, back_again, Request(nat=NatRequest()), 0, NO_PORTS)
     assert back is not None
     assert (back.source, back.destination, back.ports) == (None, parse_ipv4("10.0.0.1"), (53, 1000))
     assert back_again.state == ESTABLISHED | REPLY | TRACKED | DESTINATION_NAT
@@ -190,7 +192,7 @@ def test_a_taken_port_gives_way_to_the_next() -> None:
     ports = []
     for client in ("10.0.0.1", "10.0.0.3", "10.0.0.4"):
         packet = datagram(IP(src=client, dst="10.0.0.2") / UDP(sport=65535, dport=53))
-        translation = track(table, packet, Tracking(), nat(SOURCE), 0)
+        translation = track(table, packet, Tracking(), nat(SOURCE), 0, NO_PORTS)
         assert translation is not None
         ports.append(translation.ports)
     assert ports == [(65535, 53), (1024, 53), (1025, 53)]
