@@ -23,7 +23,8 @@ class Departure:
     popped a label. ``learns_later`` tells that the bridge learned something after this output,
     ``steps_later`` that it had the datapath do something besides output (``ct``). ``cut`` is
     whether only the first bytes leave, ``failed`` whether an error came later in the translation.
-    ``recirculations`` are those that it has been through, one within the other.
+    ``recirculations`` are those that it has been through, one within the other. ``length`` is how
+    many bytes it had when the datapath took it up again in this bridge; ``None`` if it did not.
     """
 
     port: int
@@ -37,6 +38,14 @@ class Departure:
     cut: bool
     failed: bool
     recirculations: int
+    length: int | None
+
+    def is_lost(self, came: Entry) -> bool:
+        """Whether the error takes it back, in a bridge that the packet came to as ``came``.
+
+        An error in a translation that began in another bridge leaves alone what was done before.
+        """
+        return self.failed and (self.length is not None or not came.nested)
 
 
 def departures(result: Result, state: State, came: Entry) -> list[Departure]:
@@ -56,6 +65,7 @@ def departures(result: Result, state: State, came: Entry) -> list[Departure]:
         columns = _arrived(result, stretch, leg)
         _apply(paths, path, int(emitted["commit"][entry]), written, columns)
         position = entry - int(emitted.starts[path])
+        travels = stretch.travels if leg else None
         steps = slice(int(paths.steps.starts[path]), int(paths.steps.starts[path + 1]))
         found.append(
             Departure(
@@ -69,9 +79,8 @@ def departures(result: Result, state: State, came: Entry) -> list[Departure]:
                 bool((paths.steps["position"][steps] > position).any()),
                 int(emitted["max_len"][entry]) < UNLIMITED,
                 bool(paths.verdict[path] == Verdict.ERROR),
-                came.recirculations
-                if leg == 0 or stretch.travels is None
-                else int(stretch.travels.depths[leg - 1]),
+                came.recirculations if travels is None else int(travels.depths[leg - 1]),
+                None if travels is None else int(travels.frames.lengths[leg - 1]),
             )
         )
     return found

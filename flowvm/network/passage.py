@@ -189,9 +189,9 @@ class Passage:
         used = resubmits(result, entry.resubmits)
         ancestors = {signature: hop.number, **arrival.ancestors}
         left_all = departures(result, machine.state, entry)
-        if hop.trace is not None and not entry.nested:
+        if hop.trace is not None:
             pairs = zip(hop.trace.outputs, left_all, strict=True)
-            kept = tuple(output for output, departure in pairs if not departure.failed)
+            kept = tuple(output for output, departure in pairs if not departure.is_lost(entry))
             hop.trace = replace(hop.trace, outputs=kept)
         for departure in left_all:
             exit = Exit(
@@ -201,8 +201,12 @@ class Passage:
             )
             hop.exits.append(exit)
             left = _Left(hop, exit, departure, ancestors, used)
-            failed = translation.failed or (departure.failed and not entry.nested)
-            self._leave(left, replace(translation, failed=failed) if failed else translation)
+            own = translation
+            if departure.length is not None:
+                own = replace(translation, length=departure.length)
+            if departure.is_lost(entry):
+                own = replace(own, failed=True)
+            self._leave(left, own)
         return hop
 
     def _execute(self, machine: Machine, arrival: Arrival, entry: Entry, hop: Hop) -> Result:

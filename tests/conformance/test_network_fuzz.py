@@ -18,6 +18,9 @@ pytestmark = pytest.mark.oracle
 CASES = int(os.environ.get("FLOWVM_NETWORK_FUZZ", "25"))
 """So many networks; FLOWVM_NETWORK_FUZZ asks for others."""
 
+FOUND = (261, 288)
+"""Seeds that have differed: an error, and a tag, behind recirculation in a second bridge."""
+
 FRAMES = 6
 PORTS = {"fa": (1, 2), "fb": (1, 2), "fc": (1, 2)}
 PATCHES = ((("fa", 11), ("fb", 11)), (("fb", 12), ("fc", 12)), (("fc", 13), ("fa", 13)))
@@ -31,7 +34,7 @@ def pair(ovs: OpenVSwitch) -> Iterator[NetworkPair]:
         yield both
 
 
-@pytest.mark.parametrize("seed", range(CASES))
+@pytest.mark.parametrize("seed", sorted({*range(CASES), *FOUND}))
 def test_random_network(pair: NetworkPair, seed: int) -> None:
     """The same frames leave in the same order, with the same flows and MAC tables afterwards."""
     random = Random(seed)
