@@ -46,13 +46,14 @@ class Unixctl:
         self._socket.close()
 
     def call(self, method: str, *arguments: str) -> str:
-        """Run one command and return its output."""
+        """Run one command and return its output. Raises as :meth:`pipeline` does."""
         return self.pipeline([(method, arguments)])[0]
 
     def pipeline(self, calls: Iterable[Call]) -> list[str]:
         """Send all `calls` in one write and return their outputs in order.
 
-        Every answer is read before an error is raised, so the connection stays usable.
+        Every answer is read before a UnixctlError is raised, so the connection stays usable. It is
+        an OSError if the daemon has ended.
         """
         first = self._next_id
         requests: list[bytes] = []
@@ -89,6 +90,6 @@ class Unixctl:
                     return dict(reply)
             data = self._socket.recv(1 << 20)
             if not data:
-                raise UnixctlError("the daemon closed the connection")
+                raise ConnectionResetError("the daemon closed the connection")
             # OVS escapes what is not ASCII, so a segment may end anywhere.
             self._buffer += data.decode("ascii", "replace")
