@@ -17,6 +17,8 @@ from flowvm.text.dump import parse_dump
 from flowvm.text.flow_mods import parse_flow_mods
 from tests.oracle import Bridge, OracleRefusedError
 
+from .flow_mod_fuzz import OPTIONS
+
 pytestmark = pytest.mark.oracle
 
 BASE = """\
@@ -28,14 +30,6 @@ cookie=0x17,table=1,priority=10,in_port=2,actions=output:3,output:4
 """
 FRAME = bytes.fromhex("ffffffffffff52540000000188b5") + bytes(50)
 ATTEMPTS = 12
-
-OPTIONS = {
-    Command.ADD: ("add-flows",),
-    Command.MODIFY: ("mod-flows",),
-    Command.MODIFY_STRICT: ("mod-flows", "--strict"),
-    Command.DELETE: ("del-flows",),
-    Command.DELETE_STRICT: ("del-flows", "--strict"),
-}
 
 
 def identity(flow: Flow) -> tuple[object, ...]:
