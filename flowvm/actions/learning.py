@@ -112,12 +112,16 @@ class LearnFlow(Operation):
             if not row.maskable:
                 before = masks.get(row.bits.column, 0) >> row.bits.shift
                 before &= bits.mask_of(min(row.width, row.bits.width)) & -1 << row.bits.unused
+                if row.is_wide_port and before:
+                    before = bits.mask_of(row.width)
                 together = before | bits.mask_of(width) << start
                 if row.width % 8 or together != bits.mask_of(row.width):
                     continue
             stored = width
             if width == row.width and width % 8 == 0:
                 stored = max(width, row.bits.width)
+            if row.is_wide_port:
+                start, stored = 0, row.bits.width
             pieces = subfield_pieces(row, start, stored)
             masks = union(masks, pieces_bits(pieces))
             found.append((destination, source, pieces))
@@ -198,7 +202,8 @@ class LearnFlow(Operation):
         for destination, source, pieces in self._placed:
             words = source.read(run, packets, destination.width)
             if destination.field.is_wide_port:
-                words = port_numbers.all_openflow10(words)
+                known = keys[row_of[pieces[0].column]] >> np.uint64(pieces[0].shift)
+                words = _with_port(known, destination, words)
             for piece in pieces:
                 room = bits.mask_of(piece.width) << piece.shift
                 value = (words[piece.word] >> np.uint64(piece.offset)) << np.uint64(piece.shift)
@@ -276,6 +281,16 @@ class LearnFlow(Operation):
                 more += events.template.cookie == self.cookie
                 more -= replaced >= 0 and int(run.state.rules.cookie[replaced]) == self.cookie
         return run.state.has_room(template, more)
+
+
+def _with_port(
+    known: NDArray[np.uint64], destination: Subfield, words: Operands
+) -> NDArray[np.uint64]:
+    """The ports ``known`` with some bits of what OpenFlow 1.1 has for them replaced."""
+    start = np.uint64(destination.start)
+    room = np.uint64(bits.mask_of(destination.width)) << start
+    number = port_numbers.all_openflow11(known & np.uint64(ReservedPort.NONE))
+    return port_numbers.all_openflow10(number & ~room | words << start & room)
 
 
 def _loads(destination: Subfield) -> list[WriteBits]:

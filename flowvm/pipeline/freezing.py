@@ -85,6 +85,7 @@ class Freezer:
         self._run = run
         self._freezing = np.zeros(n, bool)
         self._left: dict[int, list[tuple[Operation, Values]]] = {}
+        self._noted: dict[int, Unroll] = {}
         self._told: tuple[object, ...] = ()
         self._type_behind: dict[int, int] = {}
         self.popped = np.zeros(n, bool)
@@ -168,12 +169,13 @@ class Freezer:
             return
         left = self._left.setdefault(packet, [])
         told = run.recorder.remaining(source, first) if run.recorder else ()
-        is_known = False
+        place = Unroll(int(run.table[packet]), int(run.rule[packet]))
         for n in kept:
-            if operations[n].needs_rule and not is_known:
-                left.append((Unroll(int(run.table[packet]), int(run.rule[packet])), ()))
+            if operations[n].needs_rule and self._noted.get(packet) != place:
+                # What is noted once is not noted again, whatever notes of before come in between.
+                left.append((place, ()))
                 self._told += told[:1]
-                is_known = True
+                self._noted[packet] = place
             left.append((operations[n], tuple(operands[n][:, i].tolist())))
             self._told += told[1 + n - first : 2 + n - first]
 
@@ -194,6 +196,7 @@ class Freezer:
         numbers = freeze(run, packets, START_TABLE)
         for i, packet in enumerate(packets.tolist()):
             left = self._left.pop(packet, [])
+            self._noted.pop(packet, None)
             rest = Rest(
                 tuple(operation for operation, _ in left),
                 tuple(values for _, values in left),

@@ -190,10 +190,13 @@ class Reentries:
     ) -> None:
         """Note where ``packets`` are that re-entered, and come back to a list with this ``rest``.
 
-        Open vSwitch knows if the rest may tell the controller; the list does not end for it then.
+        Open vSwitch knows if the rest may tell the controller. If not, it takes the list for one of
+        the table that the packet re-entered in.
         """
+        again = self._since(moment, packets)
         if any(operation.needs_rule for operation in rest):
-            self._note_place(self._since(moment, packets))
+            self._note_place(again)
+        self._run.table[again] = self._places[0, again]
 
     def settle(self, packets: Packets) -> None:
         """After all lists, let ``packets`` that have re-entered be where they were known to be."""
