@@ -399,6 +399,7 @@ class Run:
             if self.recorder:
                 rule = int(self.rule[packets[0]]) if source is None else source
                 self.recorder.action(rule, position)
+            taken = self.reentries.take_tables(entered, packets) if len(self.reentries) else None
             if isinstance(operation, TableCall):
                 self._table_call(
                     operation, packets, operands[position][0], pending, position == last
@@ -415,6 +416,9 @@ class Run:
                 alive = operation.execute(self, packets, operands[position])
                 if alive is not None and len(self.reentries):
                     self.reentries.leave_since(entered, packets[~alive])
+            # Who goes on in the place of this list counts its depth from there.
+            if taken is not None and (pending is None or position < last):
+                self.table[taken[0]] = taken[1]
             if len(self.reentries):
                 self.reentries.note_rest(entered, packets, operations[position + 1 :])
         if self.freezer.is_used:

@@ -190,13 +190,22 @@ class Reentries:
     ) -> None:
         """Note where ``packets`` are that re-entered, and come back to a list with this ``rest``.
 
-        Open vSwitch knows if the rest may tell the controller. If not, it takes the list for one of
-        the table that the packet re-entered in.
+        Open vSwitch knows if the rest may tell the controller; the list does not end for it then.
+        """
+        if any(operation.needs_rule for operation in rest):
+            self._note_place(self._since(moment, packets))
+
+    def take_tables(
+        self, moment: NDArray[np.int64] | None, packets: Packets
+    ) -> tuple[Packets, NDArray[np.int32]]:
+        """Let packets that re-entered since be in the table that Open vSwitch takes the list for.
+
+        Returns those packets, and the tables that they were in.
         """
         again = self._since(moment, packets)
-        if any(operation.needs_rule for operation in rest):
-            self._note_place(again)
+        tables = self._run.table[again]
         self._run.table[again] = self._places[0, again]
+        return again, tables
 
     def settle(self, packets: Packets) -> None:
         """After all lists, let ``packets`` that have re-entered be where they were known to be."""
