@@ -59,7 +59,9 @@ def pieces_bits(pieces: Iterable[Piece]) -> ColumnBits:
 
 
 def subfield_bits(subfield: Subfield) -> ColumnBits:
-    """The bits of a packet's key that a subfield is."""
+    """The bits of a packet's key that a subfield is, or depends on."""
+    if subfield.field.is_wide_port:
+        return _place(subfield.field).mask
     return pieces_bits(subfield_pieces(subfield.field, subfield.start, subfield.width))
 
 
