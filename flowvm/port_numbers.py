@@ -35,3 +35,10 @@ def all_openflow10(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """As :func:`openflow10`; NONE where there is none."""
     known = (numbers < ReservedPort.MAX) | (numbers >= ReservedPort.MAX + OFFSET)
     return np.where(known, numbers & np.uint64(0xFFFF), np.uint64(ReservedPort.NONE))
+
+
+def with_bits(
+    ports: NDArray[np.uint64], value: NDArray[np.uint64], mask: NDArray[np.uint64] | np.uint64
+) -> NDArray[np.uint64]:
+    """``ports`` of OpenFlow 1.0 with some bits of their numbers in 1.1 replaced."""
+    return all_openflow10(all_openflow11(ports) & ~mask | value & mask)

@@ -203,7 +203,10 @@ class LearnFlow(Operation):
             words = source.read(run, packets, destination.width)
             if destination.field.is_wide_port:
                 known = keys[row_of[pieces[0].column]] >> np.uint64(pieces[0].shift)
-                words = _with_port(known, destination, words)
+                first = np.uint64(destination.start)
+                written = np.uint64(bits.mask_of(destination.width)) << first
+                known &= np.uint64(ReservedPort.NONE)
+                words = port_numbers.with_bits(known, words << first, written)
             for piece in pieces:
                 room = bits.mask_of(piece.width) << piece.shift
                 value = (words[piece.word] >> np.uint64(piece.offset)) << np.uint64(piece.shift)
@@ -281,16 +284,6 @@ class LearnFlow(Operation):
                 more += events.template.cookie == self.cookie
                 more -= replaced >= 0 and int(run.state.rules.cookie[replaced]) == self.cookie
         return run.state.has_room(template, more)
-
-
-def _with_port(
-    known: NDArray[np.uint64], destination: Subfield, words: Operands
-) -> NDArray[np.uint64]:
-    """The ports ``known`` with some bits of what OpenFlow 1.1 has for them replaced."""
-    start = np.uint64(destination.start)
-    room = np.uint64(bits.mask_of(destination.width)) << start
-    number = port_numbers.all_openflow11(known & np.uint64(ReservedPort.NONE))
-    return port_numbers.all_openflow10(number & ~room | words << start & room)
 
 
 def _loads(destination: Subfield) -> list[WriteBits]:

@@ -166,8 +166,7 @@ class _Writer(Operation):
     ) -> None:
         """Write bits of what is kept as a port of OpenFlow 1.0 into its number in OpenFlow 1.1."""
         column = run.columns[_place(self.field).column]
-        number = port_numbers.all_openflow11(column[packets])
-        column[packets] = port_numbers.all_openflow10(number & ~mask | value & mask)
+        column[packets] = port_numbers.with_bits(column[packets], value, mask)
 
     def _settle(self, run: Run, packets: Packets) -> None:
         if Column.VLAN in self.writes:
